@@ -134,7 +134,7 @@ class ImageRegion(Resource):
 
 
 class Image(Resource):
-    """Something to deploy: `linode/…` is public, `private/…` is ours; `size` (MB) must fit the type's disk."""
+    """Something to deploy: `linode/…` is public, `private/…` ours; `size` (MB) must fit the type's disk."""
 
     id: TextId
     label: Maybe[str] = None
