@@ -170,8 +170,9 @@ class LinodeClient:
         limits: Limits | None = None,
         clock: Clock | None = None,
     ) -> None:
+        token = SecretStr(token) if isinstance(token, str) else token  # no frame keeps it in the clear
         self._wire = wire = Wire(
-            SecretStr(token) if isinstance(token, str) else token,
+            token,
             base_url=base_url,
             user_agent=" ".join(filter(None, [default_user_agent(), user_agent])),
             transport=transport,

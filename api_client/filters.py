@@ -128,9 +128,10 @@ def order_by(name: str, *, descending: bool = False) -> Filter:
 
 
 def _mergeable(left: Mapping[str, JsonValue], right: Mapping[str, JsonValue]) -> bool:
-    """Plain fields, none on both sides, need no `+and`."""
+    """Plain fields, none on both sides, need no `+and`; neither does nothing."""
     names = [*left, *right]
-    return len(set(names)) == len(names) and not any(name.startswith("+") for name in names)
+    plain = len(set(names)) == len(names) and not any(name.startswith("+") for name in names)
+    return plain or not left or not right
 
 
 def _one_order(left: tuple[str, str] | None, right: tuple[str, str] | None) -> tuple[str, str] | None:

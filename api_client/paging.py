@@ -77,9 +77,10 @@ class Listing(Generic[T]):
 
     The list may change while it is read. Items may then come twice, and an item that moves to a page already
     read is missed; whoever needs certainty reads again. The reading always ends: after the last page that the
-    latest reply knows of; at an empty page; at a page past the end, which may be answered by another page's
-    number or by 400 or 404 (the same call was fine a page ago); and at the latest after twice the pages of
-    the first reply and 16 more, however fast the list grows.
+    latest reply knows of; at an empty page; at a page past the end, which may be answered by 400 or 404 (the
+    same call was fine a page ago) or by some other page, whose `pages` tells; and at the latest after twice
+    the pages of the first reply and 16 more, however fast the list grows. The page number that a reply claims
+    for itself decides nothing.
     """
 
     def __init__(self, fetch: Callable[[int], Reply[Page[T]]]) -> None:
@@ -119,9 +120,10 @@ class Listing(Generic[T]):
             reply = self._fetch(number)
         except (BadRequest, NotFound):
             return None
-        return reply if reply.value.data and reply.value.page >= number else None
+        return reply if reply.value.data and reply.value.pages >= number else None
 
 
 def _count(found: object, otherwise: int) -> int:
-    is_count = isinstance(found, int) and not isinstance(found, bool) and found >= 0
-    return found if is_count else otherwise  # type: ignore[return-value]  # is_count says that it is an int
+    if isinstance(found, int) and not isinstance(found, bool) and found >= 0:
+        return found
+    return otherwise

@@ -86,11 +86,12 @@ class Answer:
 def describe(bare: ErrorDetail, answer: Answer, *, now: float, secrets: Iterable[str]) -> ErrorDetail:
     """The call's detail, filled in with what its reply said; secrets that the reply echoes are masked."""
     headers = answer.headers
+    errors = tuple(_masked(reason, secrets) for reason in read_errors(answer.body))
     return replace(
         bare,
-        summary=answer.flaw or _summary(answer),
+        summary=answer.flaw or _summary(answer.status, has_words=bool(errors)),
         status=answer.status,
-        errors=tuple(_masked(reason, secrets) for reason in read_errors(answer.body)),
+        errors=errors,
         rate=parse_rate(headers, now=now),
         request_id=request_id(headers),
         scopes=parse_scopes(headers.get("x-oauth-scopes")),
@@ -154,9 +155,7 @@ def _short(text: str | None) -> str | None:
     return None if text is None else text[:200]
 
 
-def _summary(answer: Answer) -> str:
-    try:
-        phrase = HTTPStatus(answer.status).phrase
-    except ValueError:
-        phrase = "unknown status"
-    return f"{phrase}, without words of the API"
+def _summary(status: int, *, has_words: bool) -> str:
+    known = status in HTTPStatus._value2member_map_
+    phrase = HTTPStatus(status).phrase if known else "unknown status"
+    return phrase if has_words else f"{phrase}, without the API's own words"

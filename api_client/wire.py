@@ -55,9 +55,18 @@ class Timeouts:
         return self.pool + self.connect
 
     @property
+    def body(self) -> float:
+        """When the body has to be complete, in seconds from the call's start, however it drips."""
+        return self.before_send + self.write + self.read
+
+    @property
     def total(self) -> float:
-        """The upper bound of one call in seconds: all steps together, the whole body included."""
-        return self.pool + self.connect + self.write + self.read
+        """The upper bound of one call in seconds, which a lease must outlast.
+
+        The body's deadline is looked at as bytes come, so the server's last silence is added to it. Outside
+        the bound is only a server that drips its header lines, each byte within the read timeout.
+        """
+        return self.body + self.read
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +103,16 @@ class Call:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
-class _SentTooLateError(Exception):
-    """The time for the first byte has passed before a connection was there."""
+class _OwnError(Exception):
+    """Something of ours ended a call; its text is made for the reader of the error."""
 
 
-class _FlawError(Exception):
-    """A reply's body could not be read whole."""
+class _TooLateError(_OwnError):
+    """The time for the first byte passed before a connection was there."""
+
+
+class _BodyError(_OwnError):
+    """A reply's body was too slow or too large."""
 
 
 class Wire:
@@ -150,7 +163,7 @@ class Wire:
     def exchange(self, call: Call, read: Callable[[Any], T]) -> Reply[T]:
         """Send the call once and read its JSON with `read`, which raises ValueError for what it can't read.
 
-        Raises one of the classes of `api_client.errors`, and nothing else.
+        Raises one of the classes of `api_client.errors`, or ValueError for a call that can't be written down.
         """
         sent_at, started = self._clock.wall(), self._clock.monotonic()
         answer = self._send(call, started)
@@ -179,24 +192,28 @@ class Wire:
         """The one place where foreign errors become ours."""
         if self._http.is_closed:
             raise NotSent(_bare(call, "the client is closed"))
+        request = self._request(call, started)
         try:
-            request = self._request(call, started)
             response = self._http.send(request, stream=True)
-        except (*_NEVER_SENT, _SentTooLateError) as exc:
+        except (*_NEVER_SENT, _TooLateError) as exc:
             raise NotSent(_bare(call, _words(exc))) from scrubbed(exc)
         except Exception as exc:  # noqa: BLE001 - whatever else it was, the request may have left
             raise OutcomeUnknown(_bare(call, _words(exc))) from scrubbed(exc)
         return self._receive(response, started)
 
     def _request(self, call: Call, started: float) -> httpx.Request:
-        return self._http.build_request(
-            call.method,
-            self.base_url + call.path,
-            params=call.params or None,
-            headers=call.headers,
-            json=call.body,
-            extensions={"trace": self._gate(started)},
-        )
+        try:
+            return self._http.build_request(
+                call.method,
+                self.base_url + call.path,
+                params=call.params or None,
+                headers=call.headers,
+                json=call.body,
+                extensions={"trace": self._gate(started)},
+            )
+        except (httpx.InvalidURL, ValueError, TypeError):
+            # NaN, half a surrogate pair, an endless id. The cause would quote the body.
+            raise ValueError(f"{call.method} {call.path[:200]} cannot be written as a request") from None
 
     def _gate(self, started: float) -> Callable[[str, Mapping[str, Any]], None]:
         """Refuse to begin writing after the pool and connect timeouts together.
@@ -207,14 +224,14 @@ class Wire:
 
         def trace(event: str, _info: Mapping[str, Any]) -> None:
             if event.endswith(_BEGINS_TO_WRITE) and self._clock.monotonic() > latest:
-                raise _SentTooLateError(f"no connection within {self.timeouts.before_send:g} s")
+                raise _TooLateError(f"no connection within {self.timeouts.before_send:g} s")
 
         return trace
 
     def _receive(self, response: httpx.Response, started: float) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}
         try:
-            body = self._body(response, started + self.timeouts.total)
+            body = self._body(response, started + self.timeouts.body)
         except Exception as exc:  # noqa: BLE001 - the status and headers are still there to judge by
             return Answer(response.status_code, headers, None, flaw=_words(exc), cause=scrubbed(exc))
         finally:
@@ -227,9 +244,9 @@ class Wire:
         for chunk in response.iter_bytes():
             body += chunk
             if len(body) > self._limits.body:
-                raise _FlawError(f"the reply is larger than {self._limits.body} bytes")
+                raise _BodyError(f"the reply is larger than {self._limits.body} bytes")
             if self._clock.monotonic() > deadline:
-                raise _FlawError(f"the reply took more than {self.timeouts.total:g} s")
+                raise _BodyError(f"the reply took more than {self.timeouts.body:g} s")
         return bytes(body)
 
 
@@ -248,10 +265,16 @@ def check_base_url(base_url: str) -> str:
 
 def check_token(token: SecretStr) -> SecretStr:
     """The token, or ValueError (which does not quote it) when no header can carry it."""
-    text = token.get_secret_value()
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
+    if not _is_one_word(token.get_secret_value()):
         raise ValueError("the token must be printable ASCII without spaces, and not empty")
     return token
+
+
+def check_user_agent(user_agent: str) -> str:
+    """The user agent, or ValueError when no header can carry it."""
+    if not all(map(_is_one_word, user_agent.split(" "))):
+        raise ValueError(f"the user agent must be printable ASCII, got {user_agent!r}")
+    return user_agent
 
 
 def is_loopback(base_url: str) -> bool:
@@ -277,13 +300,20 @@ def scrubbed(exc: BaseException) -> BaseException:
     return exc
 
 
-def _default_headers(token: SecretStr, user_agent: str) -> dict[str, str]:
-    return {
-        "Authorization": f"Bearer {token.get_secret_value()}",
-        "User-Agent": user_agent,
-        "Accept": "application/json",
-        "Accept-Encoding": "gzip",
-    }
+def _is_one_word(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
+def _default_headers(token: SecretStr, user_agent: str) -> httpx.Headers:
+    """As a value whose repr masks the token."""
+    return httpx.Headers(
+        {
+            "Authorization": f"Bearer {token.get_secret_value()}",
+            "User-Agent": check_user_agent(user_agent),
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+        }
+    )
 
 
 def _bare(call: Call, summary: str = "") -> ErrorDetail:
@@ -292,4 +322,6 @@ def _bare(call: Call, summary: str = "") -> ErrorDetail:
 
 def _words(exc: Exception) -> str:
     """What went wrong, in the words of the error; httpx puts neither headers nor body into them."""
-    return f"{type(exc).__name__.strip('_')}: {exc}" if str(exc) else type(exc).__name__
+    if isinstance(exc, _OwnError):
+        return str(exc)
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
