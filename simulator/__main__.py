@@ -10,7 +10,11 @@ def main() -> None:
     """Read the arguments and serve."""
     parser = argparse.ArgumentParser("simulator", description="A Linode API v4 on loopback.")
     add_arguments(parser)
-    serve(from_arguments(parser.parse_args()))
+    options = from_arguments(parser.parse_args())
+    try:
+        serve(options)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

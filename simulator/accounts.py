@@ -1,9 +1,6 @@
 """Tokens and the accounts behind them: labels and instances belong to accounts, rate limits to tokens."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-from simulator.catalog import Row, private_image
 
 DEFAULT_TOKEN = "simulated-token"  # noqa: S105  # it opens nothing but this simulator
 DEFAULT_ACCOUNT = "simulated"
@@ -38,10 +35,3 @@ def parse_token(text: str) -> Token:
         raise ValueError(f"token: expected TOKEN[@ACCOUNT][:SCOPE,SCOPE], got {text!r}")
     wanted = frozenset(filter(None, scopes.split(","))) or EVERY_SCOPE
     return Token(value, account or DEFAULT_ACCOUNT, wanted)
-
-
-def private_images() -> Mapping[str, Row]:
-    """The images that every simulated account owns: a small one, and one that fits no plan below 80 GB of disk."""
-    small = private_image(1001, "golden-web", 2600)
-    large = private_image(1002, "golden-database", 60_000)
-    return {row["id"]: row for row in (small, large)}

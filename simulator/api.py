@@ -82,7 +82,9 @@ def _understand(world: World, request: SimRequest) -> Asked:
     body = _json_object(request.body) if request.method in ("POST", "PUT") else {}
     path = request.path.removeprefix("/v4beta").removeprefix("/v4")
     label = (body or {}).get("label") if route == INSTANCES else _label(world, route, ident)
-    call = Call(request.method, route, path, label if isinstance(label, str) else None, token and token.value)
+    call = Call(
+        request.method, route, path, label if isinstance(label, str) else None, token.value if token else None
+    )
     return Asked(request, route, ident, endpoint, token, body, call)
 
 

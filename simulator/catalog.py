@@ -31,6 +31,8 @@ class Catalog:
     types: Mapping[str, Row]
     regions: Mapping[str, Row]
     images: Mapping[str, Row]
+    all_images: Mapping[str, Row]
+    """Public images and the private ones that every simulated account owns."""
     kernels: Mapping[str, Row]
     availability: tuple[Row, ...]
     unavailable: frozenset[tuple[str, str]]
@@ -45,18 +47,25 @@ def load_catalog() -> Catalog:
     """Read the package's own tables, once per process."""
     availability = tuple(_availability())
     gone = frozenset((row["region"], row["plan"]) for row in availability if not row["available"])
+    images = {row["id"]: row for row in map(_image, _table("images"))}
     return Catalog(
         types={row["id"]: row for row in map(_type, _table("types"))},
         regions={row["id"]: row for row in _regions()},
-        images={row["id"]: row for row in map(_image, _table("images"))},
+        images=images,
+        all_images={**images, **{row["id"]: row for row in _private_images()}},
         kernels={row["id"]: row for row in map(_kernel, _table("kernels"))},
         availability=availability,
         unavailable=gone,
     )
 
 
-def private_image(number: int, label: str, size_mb: int) -> Row:
-    """One image of an account's own, as GET /images shows it to that account."""
+def _private_images() -> Iterator[Row]:
+    """A small one with cloud-init, and one that fits no disk below 80 GB."""
+    yield _private_image(1001, "golden-web", 2600)
+    yield _private_image(1002, "golden-database", 60_000)
+
+
+def _private_image(number: int, label: str, size_mb: int) -> Row:
     return {
         **_image([str(number), label, "", str(size_mb), "c"]),
         "id": f"private/{number}",

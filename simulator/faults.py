@@ -48,9 +48,22 @@ ACTIONS: Mapping[str, Applied] = {
 """Every action, and whether the call is applied where the rule does not say."""
 
 UNCOUNTED = frozenset(
-    ["throttle", "throttle_bare", "throttle_html", "bad_gateway", "bad_gateway_html", "maintenance", "reset_before", "refuse", "down"]
+    [
+        "throttle",
+        "throttle_bare",
+        "throttle_html",
+        "bad_gateway",
+        "bad_gateway_html",
+        "maintenance",
+        "reset_before",
+        "refuse",
+        "down",
+    ]
 )
 """Actions that happen before the API proper (unless applied): they spend nothing of a rate limit."""
+
+SERVED = frozenset("truncate slow no_headers absurd_headers list_lag boot_stuck boot_offline".split())
+"""Actions that change how a served call looks: it is always applied."""
 
 Down = Literal["reset", "refuse", "503"]
 
@@ -101,7 +114,7 @@ def parse_rule(values: object, *, now: float) -> Rule:
     if not isinstance(values, dict):
         raise FaultError(f"fault: expected a mapping, got {values!r}")
     action = values.get("action")
-    if action not in ACTIONS:
+    if not isinstance(action, str) or action not in ACTIONS:
         raise FaultError(f"action: expected one of {', '.join(ACTIONS)}, got {action!r}")
     read: dict[str, Any] = {"applied": ACTIONS[action], **values}
     read["nth"] = _numbers(read.get("nth", ()))
@@ -143,6 +156,8 @@ def _check(values: dict[str, Any]) -> None:
             raise FaultError(f"{key}: expected text, got {values[key]!r}")
     _check_choice(values, "applied", get_args(Applied))
     _check_choice(values, "how", get_args(Down))
+    if values["action"] in SERVED and values["applied"] != "yes":
+        raise FaultError(f"applied: expected yes, as {values['action']} needs it, got {values['applied']!r}")
     if not isinstance(values.get("every", 0), int):
         raise FaultError(f"every: expected a whole number, got {values['every']!r}")
 

@@ -11,7 +11,9 @@ Record = Mapping[str, Any]
 Test = Callable[[Record], bool]
 
 FILTERABLE: Mapping[str, frozenset[str]] = {
-    "instances": frozenset(["id", "label", "group", "image", "ipv4", "region", "tags", "interface_generation"])
+    "instances": frozenset(
+        ["id", "label", "group", "image", "ipv4", "region", "tags", "interface_generation"]
+    )
     | {"placement_group.*"},
     "events": frozenset({"action", "created", "entity.id", "entity.type", "id"}),
     "images": frozenset(["deprecated", "is_public", "label", "size", "status", "tags", "type", "vendor"]),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from simulator import create
-from simulator.accounts import DEFAULT_TOKEN, Token, private_images
+from simulator.accounts import DEFAULT_TOKEN, Token
 from simulator.audit import Audit
 from simulator.catalog import Catalog, Row, load_catalog
 from simulator.draws import draw
@@ -110,7 +110,7 @@ class World:
 
     def images(self, token: Token | None) -> Mapping[str, Row]:
         """Public images, and the account's own where there is a token."""
-        return self.catalog.images if token is None else {**self.catalog.images, **private_images()}
+        return self.catalog.images if token is None else self.catalog.all_images
 
     def instance(self, account: str, ident: int) -> Instance:
         """An instance of that account that is still there, else 404."""
