@@ -5,7 +5,7 @@ one fleet never collide: the index counts on through all groups whose labels wou
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from string import Formatter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +35,10 @@ class Template(NamedTuple):
         """Return the label with this index."""
         return self.text % ((index,) * self.indexes)
 
+    def labels(self, indexes: Iterable[int]) -> list[str]:
+        """Return the labels with these indexes."""
+        return [self.text % ((index,) * self.indexes) for index in indexes]
+
 
 def expand(pattern: str, *, name: str, group: str, index: int, region: str, type: str) -> str:  # noqa: A002
     # the field's name
@@ -57,14 +61,20 @@ def compile_pattern(pattern: str, *, name: str, group: str, region: str, type: s
 
 def labels_of(request: "FleetRequest") -> list[list[str]]:
     """Return the label of each instance, group by group. Raises InvalidPattern."""
-    following: dict[Template, int] = {}
-    labels = []
-    for position, group in enumerate(request.groups):
-        template = template_of(request, position)
+    templates = [template_of(request, position) for position in range(len(request.groups))]
+    numbers = numbering(templates, [group.count for group in request.groups])
+    return [template.labels(indexes) for template, indexes in zip(templates, numbers, strict=True)]
+
+
+def numbering(templates: Iterable[Template | None], counts: Iterable[int]) -> list[range]:
+    """Return each group's indexes, from 1; groups with equal templates count on, one after the other."""
+    following: dict[Template | None, int] = {}
+    numbers = []
+    for template, count in zip(templates, counts, strict=True):
         first = following.get(template, 1)
-        following[template] = first + group.count
-        labels.append([template.label(index) for index in range(first, first + group.count)])
-    return labels
+        following[template] = first + count
+        numbers.append(range(first, first + count))
+    return numbers
 
 
 def template_of(request: "FleetRequest", position: int) -> Template:
