@@ -214,7 +214,7 @@ class LinodeClient:
         self.close()
 
     def __repr__(self) -> str:
-        return f"LinodeClient('**********', base_url={self.base_url!r})"
+        return "LinodeClient('**********')"
 
 
 def default_user_agent() -> str:

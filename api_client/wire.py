@@ -254,7 +254,8 @@ def check_base_url(base_url: str) -> str:
     """The base URL without trailing slash, or ValueError when it can't be one."""
     try:
         url = httpx.URL(base_url)
-    except (httpx.InvalidURL, TypeError):
+        url.host.encode("idna")  # else looking the name up fails, with an error that httpx does not know
+    except (httpx.InvalidURL, TypeError, UnicodeError):
         raise ValueError("the base URL is not a URL") from None
     if url.userinfo:
         raise ValueError("the base URL must not hold a user or password")

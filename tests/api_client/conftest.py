@@ -43,11 +43,13 @@ class FakeApi:
 
 @pytest.fixture
 def api():
+    """The fake API that the client of the same test talks to."""
     return FakeApi()
 
 
 @pytest.fixture
 def client(api) -> Iterator[LinodeClient]:
+    """A client whose transport is the fake API."""
     with LinodeClient(TOKEN, transport=httpx.MockTransport(api)) as client:
         yield client
 
