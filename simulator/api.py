@@ -1,4 +1,4 @@
-"""One call, start to end: fault, credential, limit, effect, reply. Pure: a world, a request and ``now`` go in."""
+"""One call, outage, credential, limit, fault, effect, reply. Pure: world, request and ``now`` go in."""
 
 import json
 from collections.abc import Callable, Mapping

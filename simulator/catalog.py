@@ -1,7 +1,7 @@
-"""What can be bought: types, regions, images, kernels and availability, at the size and with the facts of the real API.
+"""What can be bought: types, regions, images, kernels, availability; size and facts are the real API's.
 
-The rows live in ``data/*.tsv``: tables of our own, made from recorded public catalogs (API.md, "Catalogs"). Sizes of
-types are MB of memory and disk, transfer is GB, network is Mbit/s, prices are USD.
+The rows live in ``data/*.tsv``: tables of our own, made from recorded public catalogs (API.md, "Catalogs").
+Types have MB of memory and disk, GB of transfer, Mbit/s of network, prices in USD.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ CAPABILITY_OF_CLASS = {"gpu": "GPU Linodes", "premium": "Premium Plans"}
 
 @dataclass(frozen=True)
 class Catalog:
-    """An immutable set of rows by id, as the API shows them; shared between worlds, so copying it returns it."""
+    """An immutable set of rows by id, as the API shows them. Worlds share it: a deep copy is itself."""
 
     types: Mapping[str, Row]
     regions: Mapping[str, Row]

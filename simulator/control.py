@@ -1,4 +1,4 @@
-"""``/_control``: the audit, and levers on a running simulator. Unauthenticated, so it answers loopback only."""
+"""``/_control``: the audit, and levers on a running simulator. Unauthenticated, so for loopback only."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -119,7 +119,7 @@ def _decoded_size(user_data: object) -> int | None:
 
 
 def label_complaints(body: Body) -> Iterator[Complaint]:
-    """A label is 3-64 characters, begins with a letter, ends alphanumeric, and doubles no ``-``, ``_`` or ``.``."""
+    """3-64 characters, a letter first, alphanumeric last, and no doubled ``-``, ``_`` or ``.``."""
     label = body.get("label")
     if label is None:
         return
@@ -153,8 +153,8 @@ def _password_complaints(body: Body) -> Iterator[Complaint]:
 def is_strong(password: str) -> bool:
     """Our simple score; the real one is unknown.
 
-    One point for each kind of character (lower, upper, digit, other), one more from 12 characters on and one more
-    from 20 on. Three points are enough, if at least five different characters are used.
+    One point for each kind of character (lower, upper, digit, other), one more from 12 characters on and
+    one more from 20 on. Three points are enough, if at least five different characters are used.
     """
     kinds = (str.islower, str.isupper, str.isdigit, lambda char: not char.isalnum())
     points = sum(any(map(kind, password)) for kind in kinds)

@@ -62,7 +62,9 @@ UNCOUNTED = frozenset(
 )
 """Actions that happen before the API proper (unless applied): they spend nothing of a rate limit."""
 
-SERVED = frozenset("truncate slow no_headers absurd_headers list_lag boot_stuck boot_offline".split())
+SERVED = frozenset(
+    ["truncate", "slow", "no_headers", "absurd_headers", "list_lag", "boot_stuck", "boot_offline"]
+)
 """Actions that change how a served call looks: it is always applied."""
 
 Down = Literal["reset", "refuse", "503"]
@@ -200,7 +202,7 @@ class Faults:
         return self._first(call, now, down=True) if self.rules else None
 
     def pick(self, call: Call, now: float) -> Rule | None:
-        """The rule that spoils this call, if any; asked only once the call has passed credentials and limits."""
+        """The rule that spoils this call, if any; asked once the call has passed credentials and limits."""
         return self._first(call, now, down=False) if self.rules else None
 
     def _first(self, call: Call, now: float, *, down: bool) -> Rule | None:

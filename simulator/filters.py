@@ -22,14 +22,14 @@ FILTERABLE: Mapping[str, frozenset[str]] = {
     "availability": frozenset({"region", "plan", "available"}),
     "kernels": frozenset(["architecture", "built", "deprecated", "id", "kvm", "label", "pvops", "version"]),
 }
-"""The fields that a collection can be filtered on. Kernels' are a guess; instances know neither type nor status."""
+"""What a collection can be filtered on. Kernels' are a guess; instances know neither type nor status."""
 
 _MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A parsed filter: a test for one record, an order, and the plain equalities for those who keep an index."""
+    """A parsed filter: a test, an order, and the plain equalities for those who keep an index."""
 
     test: Test | None = None
     order_by: str | None = None

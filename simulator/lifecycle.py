@@ -13,7 +13,7 @@ Timeline = tuple[tuple[float, str], ...]
 """Moments (life seconds) and the status from then on, in order."""
 
 BOOTING_AT = 0.5
-"""Share of the time to running that is spent in ``provisioning`` (a guess; recorded is only the whole, 45-105 s)."""
+"""Share of the time to running that is ``provisioning`` (a guess; recorded is the whole only, 45-105 s)."""
 
 SETTLED = frozenset({"running", "offline", "stopped"})
 """Statuses in which a second operation is taken; in others the API says ``Linode busy.``."""
@@ -71,7 +71,7 @@ def first_boot(life: float, seconds: float, *, boots: bool, fate: BootFate) -> T
 
 @dataclass(slots=True)
 class Instance:
-    """One Linode. ``shown`` is what the API shows except the status; its values are replaced, never changed in place."""
+    """One Linode. ``shown`` is what the API shows but the status; replaced, never changed in place."""
 
     ident: int
     account: str

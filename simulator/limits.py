@@ -1,7 +1,7 @@
 """Rate limits: fixed windows that start at the first call, one counter per (token, method, route).
 
-Numbers are those of API.md, "Rate limits". A call may have to fit several windows at once (creates had 5 / 15 s and
-10 / 30 s in 2024), and a service may keep its counters on several backends that do not know of each other.
+Numbers are those of API.md, "Rate limits". A call may have to fit several windows at once (creates had
+5 / 15 s and 10 / 30 s in 2024), and counters may sit on several backends that do not know of each other.
 """
 
 import math
@@ -15,7 +15,7 @@ HeaderMode = Literal["all", "limit-only", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """``limit`` calls per ``window`` seconds; ``shown`` is what headers claim where that was recorded to differ."""
+    """``limit`` calls per ``window`` seconds; headers claim ``shown`` where that was recorded to differ."""
 
     limit: int
     window: float
@@ -49,7 +49,7 @@ class Ticket:
     resets_at: float = 0.0
 
     def headers(self, now: float, mode: HeaderMode) -> list[tuple[str, str]]:
-        """Rate headers: Reset is UTC epoch seconds, rounded up; Retry-After is Reset - Date - 1 (94 % of recordings)."""
+        """Reset is UTC epoch seconds, rounded up; Retry-After is Reset - Date - 1 (94 % of recordings)."""
         if self.limit is None or mode == "none":
             return []
         limit = [("X-RateLimit-Limit", str(self.limit))]

@@ -23,7 +23,7 @@ class SimulatorOptions:
     """Creates per window; 0 is no limit."""
     create_window: float = 15.0
     limits: Mapping[str, Sequence[Bucket]] = field(default_factory=dict)
-    """Windows of other classes of calls (``list``, ``images``, ``other``), or several of ``create`` at once."""
+    """Windows of other classes of calls (``list``, ``images``, ``other``), or several of ``create``."""
     backends: int = 1
     """Rate-limit counters that do not know of each other, used in turn."""
     boot: float = 60.0

@@ -11,7 +11,7 @@ INSTANCE = "/linode/instances/{id}"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one route. ``scope`` None: a token is needed, but no scope; ``public``: not even a token."""
+    """One method of one route. ``scope`` None: a token without scopes will do; ``public``: none is needed."""
 
     name: str
     limit: str

@@ -109,7 +109,7 @@ def _break(transport: asyncio.Transport) -> None:
 
 
 class SimulatorServer:
-    """A simulator on a loopback port: ``run`` it in the foreground, or ``start`` and ``stop`` it in a thread."""
+    """A simulator on a loopback port: ``run`` it here, or ``start`` and ``stop`` it in a thread."""
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         self.options = options or SimulatorOptions()
@@ -144,7 +144,7 @@ class SimulatorServer:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Take the port now. The protocol is named, or asyncio leaves Nagle on and each reply waits 40 ms for an ACK."""
+    """Take the port now. TCP is named, or asyncio leaves Nagle on and replies wait 40 ms for an ACK."""
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -10,11 +10,12 @@ from simulator.world import World
 
 
 class WorldTransport(httpx.BaseTransport):
-    """Calls reach ``world`` at ``clock()``; what breaks on the wire is raised as the httpx error that it would be.
+    """Calls reach ``world`` at ``clock()``; what breaks is raised as httpx would raise it.
 
-    reset → ReadError (the client cannot know whether the call was applied); refuse → ConnectError; hang, and a delay
-    beyond the client's read timeout → ReadTimeout; cut → the status with half of the body, or RemoteProtocolError
-    with ``strict_bodies`` as a real connection would raise. Delays cost nothing unless ``on_delay`` moves the clock.
+    reset → ReadError (the client cannot know whether the call was applied); refuse → ConnectError; hang, and
+    a delay beyond the client's read timeout → ReadTimeout; cut → the status with half of the body, or with
+    ``strict_bodies`` RemoteProtocolError, as over a socket. Delays take no time unless ``on_delay`` moves the
+    clock.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What goes over the wire, as values: a request, a reply with its transport effect, and the errors of API v4."""
+"""What goes over the wire, as values: a request, a reply with its transport effect, and API errors."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from typing import Any, Literal
 Outcome = Literal["reply", "reset", "refuse", "hang", "cut"]
 """How the edge ends a call.
 
-reply: whole. reset: the connection breaks without a reply. refuse: as if nothing listened. hang: no reply ever.
-cut: the status and headers are right, but the connection ends before the body does.
+reply: whole. reset: the connection breaks without a reply. refuse: as if nothing listened. hang: no reply
+ever. cut: the status and headers are right, but the connection ends before the body does.
 """
 
 Headers = tuple[tuple[str, str], ...]
@@ -19,7 +19,7 @@ HTML_TYPE = ("Content-Type", "text/html")
 
 @dataclass(frozen=True, slots=True)
 class SimRequest:
-    """One call. Header names are lower case; ``path`` may be percent-encoded; ``query`` has no question mark."""
+    """One call. Header names are lower case; ``path`` may be percent-encoded; ``query`` has no ``?``."""
 
     method: str
     path: str

@@ -46,7 +46,7 @@ _POWER: Mapping[str, tuple[str, str, float]] = {
 
 @dataclass(slots=True)
 class WorldSettings:
-    """How the world behaves. Durations are seconds; those of instances' lives and ``latency`` shrink with ``speed``."""
+    """How the world behaves. Durations are seconds; instances' lives and ``latency`` shrink with speed."""
 
     boot: float = 60.0
     boot_spread: float = 0.0
@@ -185,7 +185,7 @@ class World:
         self.clock.change(speed, now)
 
     def add_foreign(self, account: str, body: Mapping[str, Any], now: float) -> Instance:
-        """An instance that somebody else made in the same account, past all limits and checks but its label's."""
+        """An instance that somebody else made in the account, past all checks but its label's."""
         self._check_label(account, body.get("label"))
         return self._make(Operation("create", Token(FOREIGN_TOKEN, account), body=body), now, foreign=True)
 
