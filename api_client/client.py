@@ -217,12 +217,12 @@ class LinodeClient:
         return "LinodeClient('**********')"
 
 
-def default_user_agent() -> str:
+def default_user_agent(distribution: str = "nodewright") -> str:
     """`nodewright/VERSION`, by the metadata of the installed distribution."""
     try:
-        return f"nodewright/{version('nodewright')}"
+        return f"{distribution}/{version(distribution)}"
     except PackageNotFoundError:
-        return "nodewright/unknown"
+        return f"{distribution}/unknown"
 
 
 def segment(item_id: str | int) -> str:

@@ -1,12 +1,13 @@
 """What the API sends, as frozen values.
 
 Only an identifier is required. Any other field that is missing, null or of another shape than documented
-becomes None (or an empty tuple), fields that are not known are ignored, and statuses are plain strings, so
+becomes None, or is left out of a tuple. Fields that are not known are ignored. Statuses are plain strings, so
 that a new one is kept. Field meanings: the provider's OpenAPI document, 4.189.0.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -31,15 +32,12 @@ def _or_none(value: object, validate: ValidatorFunctionWrapHandler) -> Any:  # n
         return None
 
 
-def _or_empty(value: object, validate: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 - any field's type
-    try:
-        return validate(value)
-    except ValidationError:
-        return ()
+def _items(value: object) -> Sequence[object]:
+    return value if isinstance(value, list | tuple) else ()
 
 
-def _without_nulls(value: object) -> list[object]:
-    return [item for item in value if item is not None] if isinstance(value, list | tuple) else []
+def _without_nulls(items: tuple[T, ...]) -> tuple[T, ...]:
+    return tuple(item for item in items if item is not None)
 
 
 def _in_utc(value: datetime | None) -> datetime | None:
@@ -48,7 +46,11 @@ def _in_utc(value: datetime | None) -> datetime | None:
 
 
 Maybe = Annotated[T | None, WrapValidator(_or_none)]
-Many = Annotated[tuple[T, ...], WrapValidator(_or_empty), BeforeValidator(_without_nulls)]
+Many = Annotated[
+    tuple[Annotated[T, WrapValidator(_or_none)], ...],
+    BeforeValidator(_items),
+    AfterValidator(_without_nulls),
+]
 Moment = Annotated[datetime | None, AfterValidator(_in_utc), WrapValidator(_or_none)]
 NumericId = Annotated[int, Field(strict=True, ge=1)]
 TextId = Annotated[str, Field(min_length=1)]

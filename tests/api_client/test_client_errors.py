@@ -28,6 +28,7 @@ REQUEST = InstanceCreate(type="g6-nanode-1", region="us-east")
 
 
 def create_error(api, client, body, status, headers=None):
+    """The error of a create that is answered so, after a single send."""
     api.on(*CREATE, body, status=status, headers=headers)
     with pytest.raises(LinodeError) as caught:
         client.instances.create(REQUEST)

@@ -5,17 +5,20 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from api_client import F, InstanceCreate, LinodeClient, NotFound, RateInfo, client as client_module
+from api_client import Clock, F, InstanceCreate, LinodeClient, NotFound, OutcomeUnknown, RateInfo
+from api_client.client import default_user_agent
 
 TOKEN = "tok-3141592653589793"
 LINODE = "/v4/linode/instances/5"
 
 
 def page_of(*items):
+    """The only page of a list."""
     return {"data": list(items), "page": 1, "pages": 1, "results": len(items)}
 
 
 def sent(request):
+    """The JSON that a request carried."""
     return json.loads(request.content) if request.content else None
 
 
@@ -128,6 +131,14 @@ def test_availability(api, client):
     assert [item.plan for item in client.regions.availability_in("us-east").value] == ["g7-premium-2", None]
 
 
+@pytest.mark.parametrize("body", [page_of(), "<html>", [{"region": 5}, 7]])
+def test_availability_that_is_no_array_of_rows_is_unreadable(api, client, body):
+    """One region's availability in another shape is not taken for an empty one."""
+    api.on("GET", "/v4/regions/us-east/availability", body)
+    with pytest.raises(OutcomeUnknown, match="could not be read"):
+        client.regions.availability_in("us-east")
+
+
 def test_profile_tells_the_scopes(api, client):
     """The profile's reply names what the token may do."""
     headers = {"X-OAuth-Scopes": "linodes:read_write  images:read_only"}
@@ -180,6 +191,15 @@ def test_delete(api, client, body):
     assert api.last.content == b""
 
 
+@pytest.mark.parametrize("body", ["<html>welcome</html>", "[]", '"gone"'])
+def test_a_delete_answered_with_something_else_is_unknown(api, client, body):
+    """A 200 that is no object was not the API's, so nobody knows whether the instance is gone."""
+    api.on("DELETE", LINODE, body)
+    with pytest.raises(OutcomeUnknown) as caught:
+        client.instances.delete(5)
+    assert caught.value.outcome_unknown
+
+
 def test_delete_of_what_is_gone(client):
     """Deleting what is not there is NotFound, which proves its absence."""
     with pytest.raises(NotFound):
@@ -197,7 +217,7 @@ def test_delete_of_what_is_gone(client):
     ],
 )
 def test_power(api, client, verb, options, body):
-    """Boot, reboot and shutdown are posted to the instance, boot and reboot with a configuration if wanted."""
+    """Boot, reboot and shutdown are posted to the instance, the first two with a configuration if wanted."""
     api.on("POST", f"{LINODE}/{verb}", {})
     assert getattr(client.instances, verb)(5, **options).value is None
     assert sent(api.last) == body
@@ -240,7 +260,7 @@ def test_any_readable_2xx_is_a_success(api, client, status):
 def test_a_reply_knows_its_times(api):
     """A reply says when the call was made and how long it took."""
     api.on("GET", "/v4/profile", {})
-    clock = client_module.Clock(monotonic=iter([10.0, 10.5, 12.0]).__next__, wall=lambda: 1_700_000_000.0)
+    clock = Clock(monotonic=iter([10.0, 10.5, 12.0]).__next__, wall=lambda: 1_700_000_000.0)
     with LinodeClient(TOKEN, transport=httpx.MockTransport(api), clock=clock) as client:
         reply = client.profile()
     assert (reply.sent_at, reply.elapsed) == (1_700_000_000.0, 2.0)
@@ -254,6 +274,11 @@ def test_the_user_agent(api, client):
     with LinodeClient(TOKEN, transport=httpx.MockTransport(api), user_agent="worker/3") as other:
         other.profile()
     assert api.last.headers["User-Agent"] == f"nodewright/{version('nodewright')} worker/3"
+
+
+def test_the_user_agent_of_a_copy_that_is_not_installed():
+    """Without metadata of a distribution the version is unknown, and that is no error."""
+    assert default_user_agent("no-such-distribution") == "no-such-distribution/unknown"
 
 
 def test_a_secret_token_is_taken_as_it_is(api):

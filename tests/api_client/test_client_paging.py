@@ -40,6 +40,7 @@ class ChangingList:
 
 
 def read_ids(server, page_size=25):
+    """The ids that one reading of the whole list yields."""
     with server.client() as client:
         return [instance.id for instance in client.instances.list(page_size=page_size)]
 

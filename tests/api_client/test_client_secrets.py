@@ -42,10 +42,13 @@ def everything_about(error):
 
 
 def assert_no_secret(shown):
+    """None of the secrets is in the text."""
     assert [secret for secret in SECRETS if secret in shown] == []
 
 
 def fail(transport_error):
+    """The error of a create whose transport raises."""
+
     def handler(request):
         raise transport_error("it broke", request=request)
 
@@ -120,9 +123,11 @@ def test_real_socket_errors_hold_no_secret(socket_server):
     """A read timeout of the real transport holds no bytes of the request in any frame."""
     server = socket_server(lambda _conn, server: server.done.wait(5))
     timeouts = Timeouts(read=0.05)
-    with LinodeClient(TOKEN, base_url=server.url, timeouts=timeouts) as client:
-        with pytest.raises(OutcomeUnknown) as caught:
-            client.instances.create(REQUEST)
+    with (
+        LinodeClient(TOKEN, base_url=server.url, timeouts=timeouts) as client,
+        pytest.raises(OutcomeUnknown) as caught,
+    ):
+        client.instances.create(REQUEST)
     assert isinstance(caught.value.__cause__, httpx.ReadTimeout)
     assert PASSWORD.encode() in server.requests[0]
     assert_no_secret(everything_about(caught.value))

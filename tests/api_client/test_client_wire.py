@@ -28,6 +28,7 @@ BODY = b'{"id": 7, "status": "provisioning"}'
 
 
 def response(body, *, status="200 OK", length=None, kind="application/json", more=""):
+    """The bytes of a reply, with a length that may lie."""
     length = len(body) if length is None else length
     head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{more}\r\n"
     return head.encode() + body
@@ -40,11 +41,13 @@ def reset(conn):
 
 
 def create(url, **options):
+    """Create an instance with a client made for it."""
     with LinodeClient(TOKEN, base_url=url, **options) as client:
         return client.instances.create(REQUEST)
 
 
 def create_error(url, **options):
+    """The error of such a create."""
     with pytest.raises(LinodeError) as caught:
         create(url, **options)
     return caught.value
@@ -93,6 +96,8 @@ def test_any_other_failure_is_unknown(failure):
 
 
 def transport_error(failure):
+    """The error of a create whose transport raises the failure."""
+
     def handler(_request):
         raise failure
 
@@ -325,7 +330,7 @@ def test_the_timeouts_reach_the_transport(api):
 
 
 def test_the_bounds_of_a_call():
-    """Nothing is sent after pool and connect; the body adds write and read; its last silence one read more."""
+    """Nothing is sent after pool and connect; the body adds write and read, its last silence one read."""
     timeouts = Timeouts()
     assert (timeouts.before_send, timeouts.body, timeouts.total) == (10.0, 50.0, 80.0)
 
