@@ -8,7 +8,7 @@ secret out of their `repr`, `str` and JSON. Field names and meanings are those o
 import base64
 import difflib
 import math
-import unicodedata
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -27,6 +27,9 @@ MAX_DEPTH = 16
 
 _HIDDEN_FIELDS = SECRET_FIELDS | {"authorized_keys"}  # a private key pasted by mistake must not be echoed
 _MULTILINE_FIELDS = frozenset({"user_data", "stackscript_data"})
+# Control characters (Unicode's Cc) and lone surrogates, which no database takes
+_UNWANTED = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+_UNWANTED_IN_LINES = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
 _LARGEST_INTEGER = 2**63 - 1
 _SHOWN_CHARACTERS = 120
 _FAULTS_IN_TEXT = 20
@@ -251,7 +254,7 @@ def field_name(path: Iterable[str | int]) -> str:
 def printable(text: str) -> str:
     """Return the text, shortened, with control characters and lone surrogates escaped."""
     shown = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
-    return "".join(_escaped(char) if _unwanted(char) else char for char in shown)
+    return _UNWANTED.sub(_escaped, shown)
 
 
 @lru_cache(maxsize=1024)
@@ -446,12 +449,12 @@ def _problem(path: Path, value: object) -> _Words | None:
 
 
 def _text_problem(text: str, *, multiline: bool) -> _Words | None:
-    for position, char in enumerate(text):
-        if _unwanted(char) and not (multiline and char in "\t\n\r"):
-            return _Words(
-                f"holds the control character {_escaped(char)} at position {position + 1}", "remove it"
-            )
-    return None
+    found = (_UNWANTED_IN_LINES if multiline else _UNWANTED).search(text)
+    if found is None:
+        return None
+    return _Words(
+        f"holds the control character {_escaped(found)} at position {found.start() + 1}", "remove it"
+    )
 
 
 def _key_problem(mapping: Mapping[Any, Any]) -> _Words | None:
@@ -475,9 +478,5 @@ def _lineage(pointer: str) -> Iterator[str]:
         yield pointer
 
 
-def _unwanted(char: str) -> bool:
-    return unicodedata.category(char) in {"Cc", "Cs"}
-
-
-def _escaped(char: str) -> str:
-    return f"U+{ord(char):04X}"
+def _escaped(found: re.Match[str]) -> str:
+    return f"U+{ord(found.group()):04X}"
