@@ -301,8 +301,8 @@ _READERS: Mapping[str, Reader] = {
     "region_availability": _region_availability,
     "types": _collection("types", lambda world, _: world.catalog.types.values()),
     "type": _one(lambda world, _: world.catalog.types),
-    "kernels": _collection("kernels", lambda world, _: world.catalog.kernels.values()),
-    "kernel": _one(lambda world, _: world.catalog.kernels),
+    "kernels": _collection("kernels", lambda world, _: world.catalog.kernels),
+    "kernel": _one(lambda world, _: {row["id"]: row for row in world.catalog.kernels}),
     "images": _collection(
         "images", lambda world, asked: world.images(asked.token).values(), pages_when_empty=0
     ),

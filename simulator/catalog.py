@@ -33,7 +33,8 @@ class Catalog:
     images: Mapping[str, Row]
     all_images: Mapping[str, Row]
     """Public images and the private ones that every simulated account owns."""
-    kernels: Mapping[str, Row]
+    kernels: tuple[Row, ...]
+    """330 rows; two ids were recorded twice, so this is no mapping."""
     availability: tuple[Row, ...]
     unavailable: frozenset[tuple[str, str]]
     """The (region, plan) pairs whose row says that nothing is left."""
@@ -53,7 +54,7 @@ def load_catalog() -> Catalog:
         regions={row["id"]: row for row in _regions()},
         images=images,
         all_images={**images, **{row["id"]: row for row in _private_images()}},
-        kernels={row["id"]: row for row in map(_kernel, _table("kernels"))},
+        kernels=tuple(map(_kernel, _table("kernels"))),
         availability=availability,
         unavailable=gone,
     )
