@@ -1,0 +1,318 @@
+"""Admission: spending a rate window on jobs, in one short transaction.
+
+Whoever holds the window's row lock is the admitter; there is no leader. Lock order everywhere: window, tenant, jobs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import and_, func, insert, select, update
+
+from jobs import transitions, windows
+from jobs.database import Transaction
+from jobs.records import JobRecord, accounts, installation, jobs, rate_windows, tokens
+from jobs.states import State
+from jobs.windows import RateFacts, Window
+
+CREATE: Final = "POST /linode/instances"
+PROBE_SECONDS: Final = 15.0
+"""A paused or failing account gets one create per so many seconds, to find out whether it is over."""
+FAULTS_BEFORE_PROBING: Final = 5
+_BACKLOG_PAUSE: Final = timedelta(milliseconds=20)
+_LEASE_SLACK: Final = timedelta(seconds=1)
+_WINDOW_FIELDS: Final = [field.name for field in fields(Window)]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A documented or configured limit: ``allowed`` calls (0: none) per ``seconds``."""
+
+    allowed: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What one try to admit came to."""
+
+    granted: Sequence[JobRecord] = ()
+    skipped: bool = False
+    """Another worker holds the window; try again soon."""
+    next_at: datetime | None = None
+    """When to try again; None: as soon as something is submitted."""
+
+
+@dataclass(frozen=True)
+class _Bucket:
+    number: int
+    window: Window
+
+
+def register(
+    tx: Transaction,
+    *,
+    account_id: str,
+    token_id: str,
+    limits: dict[str, Sequence[Limit]],
+    scopes: str | None = None,
+) -> None:
+    """Make sure that the account, its token and the token's windows have rows; what was learnt is kept."""
+    if tx.execute(select(accounts.c.id).where(accounts.c.id == account_id)).first() is None:
+        tx.execute(insert(accounts), {"id": account_id, "epoch": 0, "faults": 0, "created_at": tx.now})
+    if tx.execute(select(tokens.c.id).where(tokens.c.id == token_id)).first() is None:
+        row = {"id": token_id, "account_id": account_id, "scopes": scopes, "created_at": tx.now}
+        tx.execute(insert(tokens), row)
+    for route, buckets in limits.items():
+        _register_windows(tx, token_id, route, buckets)
+
+
+def _register_windows(tx: Transaction, token_id: str, route: str, buckets: Sequence[Limit]) -> None:
+    of_route = and_(rate_windows.c.token_id == token_id, rate_windows.c.route == route)
+    known = set(tx.execute(select(rate_windows.c.bucket).where(of_route)).scalars())
+    for number, limit in enumerate(buckets):
+        if number not in known:
+            fresh = Window(allowed=limit.allowed, seconds=limit.seconds)
+            row = {"token_id": token_id, "route": route, "bucket": number, **_columns(fresh)}
+            tx.execute(insert(rate_windows), row)
+
+
+def _columns(window: Window) -> dict[str, Any]:
+    return {name: getattr(window, name) for name in _WINDOW_FIELDS}
+
+
+def _read(tx: Transaction, token_id: str, route: str, *, lock: bool, skip: bool = False) -> list[_Bucket]:
+    statement = (
+        select(rate_windows.c.bucket, *(rate_windows.c[name] for name in _WINDOW_FIELDS))
+        .where(rate_windows.c.token_id == token_id, rate_windows.c.route == route)
+        .order_by(rate_windows.c.bucket)
+    )
+    if lock:
+        statement = statement.with_for_update(skip_locked=skip)
+    return [_Bucket(row[0], Window(*row[1:])) for row in tx.execute(statement)]
+
+
+def _write(tx: Transaction, token_id: str, route: str, bucket: _Bucket, window: Window) -> None:
+    if window == bucket.window:
+        return
+    guard = (
+        rate_windows.c.token_id == token_id,
+        rate_windows.c.route == route,
+        rate_windows.c.bucket == bucket.number,
+    )
+    tx.execute(update(rate_windows).where(*guard).values(**_columns(window)))
+
+
+def read_windows(tx: Transaction, token_id: str, route: str) -> list[Window]:
+    """Return the windows of a route as they were last written, without a lock."""
+    return [bucket.window for bucket in _read(tx, token_id, route, lock=False)]
+
+
+def spend(tx: Transaction, *, token_id: str, route: str) -> datetime | None:
+    """Spend one call of a read's window that is about to be sent.
+
+    Returns:
+        None when the call may go now, else the moment to try again. A route without a window has no limit.
+
+    """
+    buckets = [
+        replace(b, window=windows.rolled(b.window, tx.now)) for b in _read(tx, token_id, route, lock=True)
+    ]
+    closed = [b.window for b in buckets if windows.room(b.window, tx.now) == 0]
+    if closed:
+        return max(windows.next_opening(window, tx.now) for window in closed)
+    for bucket in buckets:
+        spent = windows.opened(windows.granted(bucket.window, 1, tx.now), tx.now)
+        _write(tx, token_id, route, bucket, spent)
+    return None
+
+
+def open_window(tx: Transaction, job: JobRecord, *, route: str = CREATE) -> None:
+    """Note that the first call of the job's window is about to be sent. Called in the intent's transaction."""
+    if job.token_id is None:
+        return
+    first = (
+        update(rate_windows)
+        .where(
+            rate_windows.c.token_id == job.token_id,
+            rate_windows.c.route == route,
+            rate_windows.c.opened_at.is_(None),
+        )
+        .values(opened_at=tx.now)
+    )
+    tx.execute(first)
+
+
+def learn(
+    tx: Transaction, *, token_id: str, route: str, facts: RateFacts, generation: int | None, throttled: bool
+) -> None:
+    """Teach the windows of a route what a reply said. A route without windows learns nothing."""
+    lesson = windows.refused if throttled else windows.learned
+    for bucket in _read(tx, token_id, route, lock=True):
+        current = bucket.window if generation is None else windows.rolled(bucket.window, tx.now)
+        seen = current.generation if generation is None else generation
+        _write(tx, token_id, route, bucket, lesson(current, facts, generation=seen, now=tx.now))
+
+
+def teaches(known: Sequence[Window], facts: RateFacts, generation: int | None) -> bool:
+    """Whether :func:`learn` could change anything: most replies only confirm what is known, and need no write."""
+    return any(
+        windows.learned(window, facts, generation=generation, now=window.granted_at or _EPOCH) != window
+        for window in known
+    )
+
+
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+# Admission proper ----------------------------------------------------------------------------------------------------
+
+
+def _ready(account_id: str) -> Any:  # noqa: ANN401 - an SQL expression
+    return and_(
+        jobs.c.account_id == account_id, jobs.c.state == State.QUEUED.value, jobs.c.run_after.is_(None)
+    )
+
+
+def anything_ready(tx: Transaction, account_id: str) -> bool:
+    """Whether a job could be admitted now, or its snooze is over. A cheap read, before a lock is taken."""
+    if tx.execute(select(jobs.c.id).where(_ready(account_id)).limit(1)).first():
+        return True
+    snoozed = _snoozed(account_id, tx.now)
+    return tx.execute(select(jobs.c.id).where(snoozed).limit(1)).first() is not None
+
+
+def _snoozed(account_id: str, now: datetime) -> Any:  # noqa: ANN401 - an SQL expression
+    return and_(jobs.c.account_id == account_id, jobs.c.state == State.QUEUED.value, jobs.c.run_after <= now)
+
+
+def next_snooze(tx: Transaction, account_id: str) -> datetime | None:
+    """Return when the next snoozed job comes back, or None."""
+    waits = and_(
+        jobs.c.account_id == account_id, jobs.c.state == State.QUEUED.value, jobs.c.run_after.is_not(None)
+    )
+    moment: datetime | None = tx.execute(select(func.min(jobs.c.run_after)).where(waits)).scalar()
+    return moment
+
+
+def admit(
+    tx: Transaction, *, account_id: str, token_id: str, actor: str, most: int, route: str = CREATE
+) -> Admission:
+    """Grant what is left of the window to the next jobs.
+
+    Args:
+        tx: a write transaction; the caller commits it, then sends one wake-up per granted job.
+        account_id: the account whose jobs wait.
+        token_id: the token whose window is spent.
+        actor: who admits, for the timeline.
+        most: how many grants may be open at once, so that wake-ups never grow old in the broker.
+        route: the window's route.
+
+    """
+    buckets = _read(tx, token_id, route, lock=True, skip=True)
+    if not buckets:
+        return Admission(skipped=True)
+    rolled = [replace(b, window=windows.rolled(b.window, tx.now)) for b in buckets]
+    shut_until = _shut_until(tx, account_id)
+    if shut_until is not None and shut_until > tx.now:
+        return Admission(next_at=shut_until)
+    backlog = _open_grants(tx, account_id)
+    left = _room(rolled, tx.now, most - backlog)
+    if shut_until is not None:
+        left = min(left, 1 - backlog)
+    if left <= 0:
+        return Admission(next_at=_next_opening(rolled, tx.now) or tx.now + _BACKLOG_PAUSE)
+    granted = _grant(tx, _pick(tx, account_id, left), rolled, token_id=token_id, actor=actor)
+    for bucket, before in zip(rolled, buckets, strict=True):
+        spent = windows.granted(bucket.window, len(granted), tx.now) if granted else bucket.window
+        _write(tx, token_id, route, before, spent)
+    if granted and shut_until is not None:
+        _schedule_probe(tx, account_id)
+    return Admission(granted=granted)
+
+
+def _room(buckets: Sequence[_Bucket], now: datetime, most: int) -> int:
+    left = [windows.room(bucket.window, now) for bucket in buckets]
+    return min([most, *(calls for calls in left if calls is not None)])
+
+
+def _next_opening(buckets: Sequence[_Bucket], now: datetime) -> datetime | None:
+    shut = [bucket.window for bucket in buckets if windows.room(bucket.window, now) == 0]
+    return max((windows.next_opening(window, now) for window in shut), default=None)
+
+
+def _open_grants(tx: Transaction, account_id: str) -> int:
+    grants = and_(jobs.c.account_id == account_id, jobs.c.state == State.DISPATCHED.value)
+    return int(tx.execute(select(func.count()).select_from(jobs).where(grants)).scalar_one())
+
+
+def _pick(tx: Transaction, account_id: str, most: int) -> list[JobRecord]:
+    due = update(jobs).where(_snoozed(account_id, tx.now)).values(run_after=None)
+    tx.execute(due)
+    order = (jobs.c.priority.desc(), jobs.c.id)
+    return transitions.select_records(tx, _ready(account_id), order_by=order, limit=most)
+
+
+def _grant(
+    tx: Transaction, picked: list[JobRecord], buckets: Sequence[_Bucket], *, token_id: str, actor: str
+) -> list[JobRecord]:
+    until = min(windows.send_before(bucket.window, tx.now) for bucket in buckets)
+    return transitions.admitted(
+        tx,
+        picked,
+        actor=actor,
+        token_id=token_id,
+        generation=buckets[0].window.generation,
+        send_before=until,
+        lease_until=until + _LEASE_SLACK,
+    )
+
+
+# The account's health ------------------------------------------------------------------------------------------------
+
+
+def _shut_until(tx: Transaction, account_id: str) -> datetime | None:
+    """Return None when admission is open, else from when one probe may go (far away: not before reconcile)."""
+    columns = (accounts.c.epoch, accounts.c.probe_at, installation.c.epoch)
+    row = tx.execute(select(*columns).where(accounts.c.id == account_id)).first()
+    if row is None or row[0] != row[2]:
+        return tx.now + timedelta(seconds=1)
+    probe_at: datetime | None = row[1]
+    return probe_at
+
+
+def _schedule_probe(tx: Transaction, account_id: str) -> None:
+    at = tx.now + timedelta(seconds=PROBE_SECONDS)
+    tx.execute(update(accounts).where(accounts.c.id == account_id).values(probe_at=at))
+
+
+def pause(tx: Transaction, account_id: str, *, code: str, reason: str) -> None:
+    """Take the account out of service; one probe now and then finds out whether it is over."""
+    at = tx.now + timedelta(seconds=PROBE_SECONDS)
+    values = {"paused_code": code, "paused_reason": reason, "probe_at": at}
+    first = func.coalesce(accounts.c.paused_at, tx.now)
+    tx.execute(update(accounts).where(accounts.c.id == account_id).values(**values, paused_at=first))
+
+
+def fault(tx: Transaction, account_id: str) -> None:
+    """Count a fault of the account's API; from :data:`FAULTS_BEFORE_PROBING` in a row on, creates go one by one."""
+    counted = update(accounts).where(accounts.c.id == account_id).values(faults=accounts.c.faults + 1)
+    faults = tx.execute(counted.returning(accounts.c.faults)).scalar()
+    if faults is not None and faults >= FAULTS_BEFORE_PROBING:
+        wait = min(2.0 ** (faults - FAULTS_BEFORE_PROBING), PROBE_SECONDS)
+        at = tx.now + timedelta(seconds=wait)
+        tx.execute(update(accounts).where(accounts.c.id == account_id).values(probe_at=at))
+
+
+def healthy(tx: Transaction, account_id: str) -> None:
+    """Note that the API answered a create sensibly: nothing is paused, nothing is probed."""
+    sick = and_(accounts.c.id == account_id, (accounts.c.faults > 0) | accounts.c.probe_at.is_not(None))
+    values = {"faults": 0, "probe_at": None, "paused_at": None, "paused_code": None, "paused_reason": None}
+    tx.execute(update(accounts).where(sick).values(**values))
+
+
+def failing(tx: Transaction, account_id: str) -> bool:
+    """Whether the account's API is failing as a whole, so that single jobs are not to blame."""
+    faults = tx.execute(select(accounts.c.faults).where(accounts.c.id == account_id)).scalar()
+    return (faults or 0) >= FAULTS_BEFORE_PROBING

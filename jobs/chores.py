@@ -1,0 +1,79 @@
+"""Recurring duties as rows: due at a moment, leased, so that one worker at a time does each."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, func, insert, or_, select, update
+
+from jobs.database import Transaction
+from jobs.records import chores
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to do a chore until ``lease_until``; the fence keeps a late worker from finishing it."""
+
+    name: str
+    fence: int
+    lease_until: datetime
+    state: dict[str, Any]
+
+
+def ensure(tx: Transaction, names: Iterable[str]) -> None:
+    """Make sure that each chore has a row, due at once."""
+    known = set(tx.execute(select(chores.c.name)).scalars())
+    for name in names:
+        if name not in known:
+            tx.execute(insert(chores), {"name": name, "due_at": tx.now, "fence": 0})
+
+
+def _free(now: datetime) -> Any:  # noqa: ANN401 - an SQL expression
+    unleased = or_(chores.c.lease_until.is_(None), chores.c.lease_until <= now)
+    return and_(chores.c.due_at <= now, unleased)
+
+
+def due(tx: Transaction) -> list[str]:
+    """Return the names of the chores that somebody should do now. A cheap read, before a claim."""
+    return list(tx.execute(select(chores.c.name).where(_free(tx.now)).order_by(chores.c.due_at)).scalars())
+
+
+def next_due(tx: Transaction) -> datetime | None:
+    """Return when the next chore is due that nobody does already."""
+    free = select(func.min(chores.c.due_at)).where(chores.c.lease_until.is_(None))
+    moment: datetime | None = tx.execute(free).scalar()
+    return moment
+
+
+def claim(tx: Transaction, name: str, *, owner: str, lease: timedelta) -> Claim | None:
+    """Lease the chore if it is still due and free; None: somebody else has it."""
+    until = tx.now + lease
+    statement = (
+        update(chores)
+        .where(chores.c.name == name, _free(tx.now))
+        .values(owner=owner, lease_until=until, fence=chores.c.fence + 1)
+        .returning(chores.c.fence, chores.c.state)
+    )
+    row = tx.execute(statement).first()
+    return None if row is None else Claim(name, row[0], until, row[1] or {})
+
+
+def finish(
+    tx: Transaction,
+    done: Claim,
+    *,
+    due_at: datetime,
+    state: dict[str, Any] | None = None,
+    error: str | None = None,
+) -> bool:
+    """Give the chore back, due again at ``due_at``; False: the lease was lost to somebody else in between."""
+    outcome = {"failed_at": tx.now, "error": error} if error else {"succeeded_at": tx.now, "error": None}
+    values = {"due_at": due_at, "lease_until": None, "owner": None, "state": state or done.state, **outcome}
+    guard = and_(chores.c.name == done.name, chores.c.fence == done.fence)
+    return bool(tx.execute(update(chores).where(guard).values(**values)).rowcount)
+
+
+def hasten(tx: Transaction, name: str, at: datetime) -> None:
+    """Make the chore due at ``at`` if it would be due later."""
+    tx.execute(update(chores).where(chores.c.name == name, chores.c.due_at > at).values(due_at=at))

@@ -1,0 +1,142 @@
+"""The one door to the database: engines, transactions and the clock that leases are measured by.
+
+Leases, ``run_after`` and windows compare with the database's clock, never with two machines' clocks. SQLite has no
+clock of its own, but all its users are on one machine, so there the machine's clock is the database's.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import URL
+
+Clock = Callable[[Connection], datetime]
+
+_BUSY_SECONDS: Final = 30
+_WRITE: Final = "nodewright_write"
+
+
+def machine_clock(connection: Connection) -> datetime:  # noqa: ARG001 - a Clock asks its connection
+    """Return this machine's time, in UTC."""
+    return datetime.now(UTC)
+
+
+def server_clock(connection: Connection) -> datetime:
+    """Return PostgreSQL's time (``clock_timestamp``, not the time at which the transaction began)."""
+    moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return moment.astimezone(UTC)
+
+
+class Transaction:
+    """An open transaction and its moment: ``now`` is read once, from the database's clock."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self.connection = connection
+        self._clock = clock
+
+    @cached_property
+    def now(self) -> datetime:
+        """The database's time, read when first asked for and the same for the rest of the transaction."""
+        return self._clock(self.connection)
+
+    @property
+    def on_sqlite(self) -> bool:
+        """Whether the database is SQLite."""
+        return self.connection.dialect.name == "sqlite"
+
+    def execute(self, statement: Any, parameters: Any = None) -> Any:  # noqa: ANN401 - SQLAlchemy's own shapes
+        """Execute one statement; see ``sqlalchemy.Connection.execute``."""
+        return self.connection.execute(statement, parameters)
+
+
+class Database:
+    """Connections to one database, SQLite (WAL) or PostgreSQL, with transactions of two kinds.
+
+    Args:
+        url: an SQLAlchemy URL; ``postgres://`` and ``postgresql://`` mean psycopg 3.
+        clock: overrides the database's clock, for tests.
+        pool_size: connections kept; at least as many as threads that write.
+
+    """
+
+    def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = 40) -> None:
+        self.url = normalise_url(url)
+        self.engine = _engine(self.url, pool_size)
+        self.on_sqlite = self.url.get_backend_name() == "sqlite"
+        self._clock = clock or (machine_clock if self.on_sqlite else server_clock)
+        # SQLite's own busy handler polls and is unfair; inside one process a lock hands over at once.
+        self._writing: Any = threading.Lock() if self.on_sqlite else nullcontext()
+
+    def __repr__(self) -> str:
+        """Name the database without its password."""
+        return f"Database({self.url.render_as_string(hide_password=True)!r})"
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """Open a transaction that may write; it commits at the end, or rolls back if an exception leaves it."""
+        with self._writing, self.engine.connect() as connection:
+            writer = connection.execution_options(**{_WRITE: True})
+            with writer.begin():
+                yield Transaction(writer, self._clock)
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Open a transaction that only reads."""
+        with self.engine.connect() as connection, connection.begin():
+            yield Transaction(connection, self._clock)
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def normalise_url(url: str) -> URL:
+    """Return ``url`` with the driver that this project uses.
+
+    Raises:
+        ValueError: the URL is neither SQLite's nor PostgreSQL's; the message holds no password.
+
+    """
+    try:
+        parsed = make_url(url)
+    except Exception as error:
+        raise ValueError("the database URL cannot be read; expected sqlite:///… or postgresql://…") from error
+    backend = parsed.drivername.partition("+")[0]
+    if backend in {"postgres", "postgresql"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        return parsed.set(drivername="sqlite+pysqlite")
+    raise ValueError(f"expected a sqlite or postgresql database, got {parsed.drivername!r}")
+
+
+def _engine(url: URL, pool_size: int) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+    arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
+    engine = create_engine(url, pool_size=pool_size, max_overflow=pool_size, connect_args=arguments)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:  # noqa: ANN401, ARG001 - SQLAlchemy's own signature
+    # The driver would otherwise begin transactions of its own, deferred ones, which deadlock when they upgrade.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={_BUSY_SECONDS}000",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

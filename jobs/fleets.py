@@ -1,0 +1,298 @@
+"""From an accepted request to rows: the tenant's guards, the fleet, its jobs and their first events."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final
+
+from sqlalchemy import and_, case, func, insert, or_, select, update
+
+from jobs import transitions
+from jobs.catalog import Catalog
+from jobs.cost import format_usd, hourly_microusd
+from jobs.database import Transaction
+from jobs.identity import new_ids
+from jobs.records import JobRecord, fleets, job_events, jobs, tenants
+from jobs.requests import FleetRequest, GroupRequest, InvalidRequest, RequestFault
+from jobs.states import Event, State
+from jobs.transitions import Reason
+from jobs.validation import Report, judge, spec_of
+
+QUOTA: Final = "quota_exceeded"
+_ENDED: Final = (State.REJECTED.value, State.CANCELLED.value, State.DELETED.value)
+
+
+@dataclass(frozen=True)
+class Guards:
+    """What a tenant may hold at once, unless its own row says otherwise. Money in micro-dollars per hour."""
+
+    max_instances: int = 500
+    max_hourly_microusd: int = 50_000_000
+    max_count: int = 10_000
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A validated request, ready to become rows."""
+
+    fleet_id: str
+    tenant: str
+    account_id: str
+    actor: str
+    request: FleetRequest
+    labels: Sequence[Sequence[str]]
+    report: Report | None
+    """None: not validated yet, because there is no catalog (requests that came by Celery)."""
+    catalog: Catalog | None
+    sealed: bytes | None = None
+    idempotency_key: str | None = None
+    request_hash: str | None = None
+    request_id: str | None = None
+
+
+def _price(draft: Draft, group: int) -> int:
+    spec = draft.request.groups[group]
+    plan = None if draft.catalog is None else draft.catalog.types.get(spec.type)
+    return 0 if plan is None else hourly_microusd(plan, region=spec.region, backups=spec.backups_enabled)
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """One job to be: where it stands in its fleet, what it is called and what is wrong with it."""
+
+    position: int
+    group: int
+    label: str
+    fault: RequestFault | None
+
+
+def _slots(draft: Draft) -> list[_Slot]:
+    return list(_number(draft))
+
+
+def _number(draft: Draft) -> Iterator[_Slot]:
+    position = 0
+    for group, spec in enumerate(draft.request.groups):
+        labels = draft.labels[group] if group < len(draft.labels) else ()
+        for index in range(spec.count):
+            position += 1
+            label = labels[index] if index < len(labels) else f"{draft.request.name}-{position:04d}"
+            fault = None if draft.report is None else draft.report.fault_for(group, label)
+            yield _Slot(position, group, label, fault)
+
+
+def insert_fleet(tx: Transaction, draft: Draft, *, guards: Guards, dice: Random) -> None:
+    """Write the fleet, its jobs and their first events, within the tenant's guards.
+
+    Raises:
+        InvalidRequest: a guard would be exceeded; the fault says how much is left. Nothing is written.
+
+    """
+    slots = _slots(draft)
+    good = [slot for slot in slots if slot.fault is None]
+    _reserve(tx, draft, guards, count=len(good), hourly=sum(_price(draft, slot.group) for slot in good))
+    tx.execute(insert(fleets), _fleet_row(tx, draft))
+    ids = new_ids(len(slots), tx.now, dice)
+    rows = [_job_row(tx, draft, slot, job_id) for slot, job_id in zip(slots, ids, strict=True)]
+    tx.execute(insert(jobs), rows)
+    tx.execute(
+        insert(job_events),
+        [_first_event(tx, draft, slot, row) for slot, row in zip(slots, rows, strict=True)],
+    )
+
+
+def _fleet_row(tx: Transaction, draft: Draft) -> dict[str, Any]:
+    request = draft.request
+    groups = [
+        {**group.public(), "tags": request.tags_of(position)} for position, group in enumerate(request.groups)
+    ]
+    return {
+        "id": draft.fleet_id,
+        "tenant_id": draft.tenant,
+        "name": request.name,
+        "count": request.total,
+        "priority": request.priority,
+        "groups": groups,
+        "sealed": draft.sealed,
+        "secrets_erased": False,
+        "idempotency_key": draft.idempotency_key,
+        "request_hash": draft.request_hash,
+        "request_id": draft.request_id,
+        "created_at": tx.now,
+    }
+
+
+def _first_state(draft: Draft, slot: _Slot) -> State:
+    if slot.fault is not None:
+        return State.REJECTED
+    return State.SUBMITTED if draft.report is None else State.QUEUED
+
+
+def _job_row(tx: Transaction, draft: Draft, slot: _Slot, job_id: str) -> dict[str, Any]:
+    spec = draft.request.groups[slot.group]
+    fault = slot.fault
+    return {
+        "id": job_id,
+        "fleet_id": draft.fleet_id,
+        "tenant_id": draft.tenant,
+        "account_id": draft.account_id,
+        "position": slot.position,
+        "group_index": slot.group,
+        "label": slot.label,
+        "type": spec.type,
+        "region": spec.region,
+        "image": spec.image,
+        "booted": spec.booted,
+        "priority": draft.request.priority,
+        "state": _first_state(draft, slot).value,
+        "version": 1,
+        "attempt": 1,
+        "sends": 0,
+        "tries": 0,
+        "looks": 0,
+        "hourly_microusd": _price(draft, slot.group),
+        "counted": fault is None,
+        "error_code": None if fault is None else fault.code,
+        "error_reason": None if fault is None else f"{fault.message}; {fault.remedy}",
+        "error_field": None if fault is None else fault.field,
+        "submitted_at": tx.now,
+        "changed_at": tx.now,
+        "ended_at": None if fault is None else tx.now,
+    }
+
+
+_FIRST_EVENTS: Final = {
+    State.REJECTED: Event.INVALID,
+    State.QUEUED: Event.VALIDATED,
+    State.SUBMITTED: Event.SUBMITTED,
+}
+
+
+def _first_event(tx: Transaction, draft: Draft, slot: _Slot, row: dict[str, Any]) -> dict[str, Any]:
+    state = _first_state(draft, slot)
+    fault = slot.fault
+    return {
+        "job_id": row["id"],
+        "at": tx.now,
+        "event": _FIRST_EVENTS[state].value,
+        "state": state.value,
+        "actor": draft.actor,
+        "detail": None if fault is None else {"code": fault.code, "reason": fault.message},
+    }
+
+
+# The tenant's guards -------------------------------------------------------------------------------------------------
+
+
+def release(tx: Transaction, tenant: str) -> None:
+    """Stop counting the tenant's jobs that ended without an instance since the last time.
+
+    Only newly ended rows are touched (a partial index), whatever the table's size. Lock order: tenant, then jobs.
+    """
+    tx.execute(select(tenants.c.id).where(tenants.c.id == tenant).with_for_update())
+    freed = or_(
+        jobs.c.state.in_(_ENDED), and_(jobs.c.state == State.FAILED.value, jobs.c.linode_id.is_(None))
+    )
+    statement = update(jobs).where(jobs.c.tenant_id == tenant, jobs.c.counted, freed).values(counted=False)
+    prices = tx.execute(statement.returning(jobs.c.hourly_microusd)).scalars().all()
+    if prices:
+        _count(tx, tenant, count=-len(prices), hourly=-sum(prices))
+
+
+def _count(tx: Transaction, tenant: str, *, count: int, hourly: int) -> None:
+    def atleast_zero(value: Any) -> Any:  # noqa: ANN401 - an SQL expression
+        return case((value < 0, 0), else_=value)
+
+    values = {
+        "alive": atleast_zero(tenants.c.alive + count),
+        "hourly_microusd": atleast_zero(tenants.c.hourly_microusd + hourly),
+    }
+    tx.execute(update(tenants).where(tenants.c.id == tenant).values(**values))
+
+
+def _reserve(tx: Transaction, draft: Draft, guards: Guards, *, count: int, hourly: int) -> None:
+    release(tx, draft.tenant)
+    row = tx.execute(select(tenants).where(tenants.c.id == draft.tenant)).one()
+    most = guards.max_instances if row.max_instances is None else row.max_instances
+    spend = guards.max_hourly_microusd if row.max_hourly_microusd is None else row.max_hourly_microusd
+    faults = []
+    if row.alive + count > most:
+        left = max(most - row.alive, 0)
+        faults.append(
+            _quota_fault(draft, count, f"{count} instances are more than the {left} left of {most}")
+        )
+    if row.hourly_microusd + hourly > spend:
+        left = max(spend - row.hourly_microusd, 0)
+        words = (
+            f"{format_usd(hourly)} an hour are more than the {format_usd(left)} left of {format_usd(spend)}"
+        )
+        faults.append(_quota_fault(draft, count, words))
+    if faults:
+        raise InvalidRequest(faults)
+    _count(tx, draft.tenant, count=count, hourly=hourly)
+
+
+def _quota_fault(draft: Draft, count: int, message: str) -> RequestFault:
+    pointer, name = draft.request.place(None if len(draft.request.groups) > 1 else 0, "count")
+    return RequestFault(
+        code=QUOTA,
+        pointer=pointer,
+        field=name,
+        value=count,
+        message=message,
+        remedy="ask for fewer, or raise NODEWRIGHT_MAX_INSTANCES or NODEWRIGHT_MAX_HOURLY_USD",
+    )
+
+
+def validate_submitted(
+    tx: Transaction, catalog: Catalog, *, account_id: str, actor: str, limit: int = 500
+) -> int:
+    """Validate jobs that were accepted without a catalog, and count their price; return how many were seen."""
+    waiting = (jobs.c.account_id == account_id, jobs.c.state == State.SUBMITTED.value)
+    found = transitions.select_records(tx, *waiting, order_by=(jobs.c.id,), limit=limit)
+    for tenant in sorted({job.tenant_id for job in found}):
+        tx.execute(select(tenants.c.id).where(tenants.c.id == tenant).with_for_update())
+    for job in found:
+        _settle_submitted(tx, job, catalog, actor=actor)
+    return len(found)
+
+
+def _settle_submitted(tx: Transaction, job: JobRecord, catalog: Catalog, *, actor: str) -> None:
+    group, _, _ = load_group(tx, job.fleet_id, job.group_index)
+    spec = GroupRequest.restore(group)
+    faults = [verdict for verdict in judge(spec_of(spec), catalog, now=tx.now) if verdict.level == "fault"]
+    if faults:
+        reason = Reason(faults[0].code, f"{faults[0].message}; {faults[0].remedy}", faults[0].key)
+        transitions.invalid(tx, job, reason, actor=actor)
+        return
+    price = hourly_microusd(catalog.types[job.type], region=job.region, backups=spec.backups_enabled)
+    if transitions.validated(tx, job, hourly_microusd=price, actor=actor) is not None:
+        _count(tx, job.tenant_id, count=0, hourly=price)
+
+
+# Secrets -------------------------------------------------------------------------------------------------------------
+
+
+def erase_secrets(tx: Transaction) -> int:
+    """Erase the sealed secrets of fleets whose creates are all over; return how many."""
+    needs = (
+        select(func.count())
+        .select_from(jobs)
+        .where(
+            jobs.c.fleet_id == fleets.c.id,
+            jobs.c.state.in_(
+                [State.SUBMITTED, State.QUEUED, State.DISPATCHED, State.CREATING, State.UNCERTAIN]
+            ),
+        )
+        .scalar_subquery()
+    )
+    over = and_(fleets.c.sealed.is_not(None), needs == 0)
+    return int(tx.execute(update(fleets).where(over).values(sealed=None, secrets_erased=True)).rowcount)
+
+
+def load_group(tx: Transaction, fleet_id: str, group: int) -> tuple[dict[str, Any], bytes | None, bool]:
+    """Return a fleet's group as asked for, its sealed secrets, and whether they were erased."""
+    row = tx.execute(
+        select(fleets.c.groups, fleets.c.sealed, fleets.c.secrets_erased).where(fleets.c.id == fleet_id)
+    ).one()
+    return row[0][group], row[1], row[2]

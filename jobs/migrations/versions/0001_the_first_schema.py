@@ -1,0 +1,400 @@
+"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from jobs.columns import Identifier, JsonDocument, RowNumber, UtcDateTime
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "accounts",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("paused_at", UtcDateTime(), nullable=True),
+        sa.Column("paused_code", sa.String(), nullable=True),
+        sa.Column("paused_reason", sa.Text(), nullable=True),
+        sa.Column("faults", sa.Integer(), nullable=False),
+        sa.Column("probe_at", UtcDateTime(), nullable=True),
+        sa.Column("boot_seconds", sa.Float(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
+    )
+    op.create_table(
+        "catalogs",
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("rows", JsonDocument, nullable=False),
+        sa.Column("fetched_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "kind", name=op.f("pk_catalogs")),
+    )
+    op.create_table(
+        "chores",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("due_at", UtcDateTime(), nullable=False),
+        sa.Column("lease_until", UtcDateTime(), nullable=True),
+        sa.Column("owner", sa.String(), nullable=True),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("succeeded_at", UtcDateTime(), nullable=True),
+        sa.Column("failed_at", UtcDateTime(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("state", JsonDocument, nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_chores")),
+    )
+    op.create_table(
+        "installation",
+        sa.Column("row", sa.Integer(), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("timeline", sa.String(), nullable=True),
+        sa.Column("alive_at", UtcDateTime(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.CheckConstraint("row = 1", name=op.f("ck_installation_one_row")),
+        sa.PrimaryKeyConstraint("row", name=op.f("pk_installation")),
+    )
+    op.create_table(
+        "job_events",
+        sa.Column("id", RowNumber, nullable=False),
+        sa.Column("job_id", Identifier, nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.Column("event", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("detail", JsonDocument, nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_job_events")),
+    )
+    with op.batch_alter_table("job_events", schema=None) as batch_op:
+        batch_op.create_index("ix_job_events_job_id_id", ["job_id", "id"], unique=False)
+
+    op.create_table(
+        "tenants",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("weight", sa.Integer(), nullable=False),
+        sa.Column("max_instances", sa.Integer(), nullable=True),
+        sa.Column("max_hourly_microusd", RowNumber, nullable=True),
+        sa.Column("alive", sa.Integer(), nullable=False),
+        sa.Column("hourly_microusd", RowNumber, nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.CheckConstraint("alive >= 0", name=op.f("ck_tenants_alive_not_negative")),
+        sa.CheckConstraint("hourly_microusd >= 0", name=op.f("ck_tenants_spend_not_negative")),
+        sa.CheckConstraint("weight > 0", name=op.f("ck_tenants_weight_positive")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
+    )
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("tenant_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("scopes", sa.String(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=True),
+        sa.Column("revoked_at", UtcDateTime(), nullable=True),
+        sa.Column("used_at", UtcDateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_api_keys_tenant_id_tenants")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
+    )
+    op.create_table(
+        "fleets",
+        sa.Column("id", Identifier, nullable=False),
+        sa.Column("tenant_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("groups", JsonDocument, nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("secrets_erased", sa.Boolean(), nullable=False),
+        sa.Column("idempotency_key", sa.String(), nullable=True),
+        sa.Column("request_hash", sa.String(), nullable=True),
+        sa.Column("request_id", sa.String(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.CheckConstraint("count >= 1", name=op.f("ck_fleets_count_positive")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_fleets_tenant_id_tenants")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_fleets")),
+    )
+    with op.batch_alter_table("fleets", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_fleets_sealed",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("sealed IS NOT NULL"),
+            postgresql_where=sa.text("sealed IS NOT NULL"),
+        )
+        batch_op.create_index("ix_fleets_tenant_id_name", ["tenant_id", "name"], unique=False)
+        batch_op.create_index(
+            "uq_fleets_tenant_id_idempotency_key", ["tenant_id", "idempotency_key"], unique=True
+        )
+
+    op.create_table(
+        "tokens",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("scopes", sa.Text(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_tokens_account_id_accounts")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
+    )
+    op.create_table(
+        "jobs",
+        sa.Column("id", Identifier, nullable=False),
+        sa.Column("fleet_id", Identifier, nullable=False),
+        sa.Column("tenant_id", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("group_index", sa.Integer(), nullable=False),
+        sa.Column("label", sa.String(), nullable=False),
+        sa.Column("type", sa.String(), nullable=False),
+        sa.Column("region", sa.String(), nullable=False),
+        sa.Column("image", sa.String(), nullable=True),
+        sa.Column("booted", sa.Boolean(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("sends", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("looks", sa.Integer(), nullable=False),
+        sa.Column("run_after", UtcDateTime(), nullable=True),
+        sa.Column("send_before", UtcDateTime(), nullable=True),
+        sa.Column("lease_until", UtcDateTime(), nullable=True),
+        sa.Column("window_generation", sa.Integer(), nullable=True),
+        sa.Column("token_id", sa.String(), nullable=True),
+        sa.Column("ending", sa.String(), nullable=True),
+        sa.Column("last_unknown_at", UtcDateTime(), nullable=True),
+        sa.Column("parked_at", UtcDateTime(), nullable=True),
+        sa.Column("linode_id", RowNumber, nullable=True),
+        sa.Column("ipv4", sa.String(), nullable=True),
+        sa.Column("ipv6", sa.String(), nullable=True),
+        sa.Column("got_type", sa.String(), nullable=True),
+        sa.Column("got_region", sa.String(), nullable=True),
+        sa.Column("hourly_microusd", RowNumber, nullable=False),
+        sa.Column("counted", sa.Boolean(), nullable=False),
+        sa.Column("error_code", sa.String(), nullable=True),
+        sa.Column("error_reason", sa.Text(), nullable=True),
+        sa.Column("error_field", sa.String(), nullable=True),
+        sa.Column("submitted_at", UtcDateTime(), nullable=False),
+        sa.Column("dispatched_at", UtcDateTime(), nullable=True),
+        sa.Column("sent_at", UtcDateTime(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=True),
+        sa.Column("running_at", UtcDateTime(), nullable=True),
+        sa.Column("ended_at", UtcDateTime(), nullable=True),
+        sa.Column("changed_at", UtcDateTime(), nullable=False),
+        sa.CheckConstraint(
+            "ending IS NULL OR ending IN ('cancel', 'fail')", name=op.f("ck_jobs_ending_known")
+        ),
+        sa.CheckConstraint(
+            "state <> 'creating' OR lease_until IS NOT NULL", name=op.f("ck_jobs_creating_has_lease")
+        ),
+        sa.CheckConstraint(
+            "state <> 'failed' OR error_code IS NOT NULL", name=op.f("ck_jobs_failed_has_code")
+        ),
+        sa.CheckConstraint(
+            "state IN ('submitted', 'rejected', 'queued', 'dispatched', 'creating', 'uncertain', 'booting', 'running', 'failed', 'cancelled', 'deleting', 'deleted')",
+            name=op.f("ck_jobs_state_known"),
+        ),
+        sa.CheckConstraint(
+            "state NOT IN ('booting', 'running', 'deleting') OR linode_id IS NOT NULL",
+            name=op.f("ck_jobs_owner_has_instance"),
+        ),
+        sa.CheckConstraint("attempt >= 1", name=op.f("ck_jobs_attempt_positive")),
+        sa.CheckConstraint("version >= 1", name=op.f("ck_jobs_version_positive")),
+        sa.ForeignKeyConstraint(["fleet_id"], ["fleets.id"], name=op.f("fk_jobs_fleet_id_fleets")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
+    )
+    with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_jobs_ready",
+            ["account_id", "tenant_id", sa.text("priority DESC"), "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'queued' AND run_after IS NULL"),
+            postgresql_where=sa.text("state = 'queued' AND run_after IS NULL"),
+        )
+        batch_op.create_index("ix_jobs_fleet_id_position", ["fleet_id", "position"], unique=False)
+        batch_op.create_index("ix_jobs_fleet_id_state", ["fleet_id", "state"], unique=False)
+        batch_op.create_index(
+            "ix_jobs_leased",
+            ["lease_until"],
+            unique=False,
+            sqlite_where=sa.text("state IN ('dispatched', 'creating')"),
+            postgresql_where=sa.text("state IN ('dispatched', 'creating')"),
+        )
+        batch_op.create_index(
+            "ix_jobs_open",
+            ["account_id", "state", "run_after"],
+            unique=False,
+            sqlite_where=sa.text("state IN ('uncertain','booting','deleting')"),
+            postgresql_where=sa.text("state IN ('uncertain','booting','deleting')"),
+        )
+        batch_op.create_index(
+            "ix_jobs_released",
+            ["tenant_id"],
+            unique=False,
+            sqlite_where=sa.text(
+                "counted AND (state IN ('rejected','cancelled','deleted') OR (state = 'failed' AND linode_id IS NULL))"
+            ),
+            postgresql_where=sa.text(
+                "counted AND (state IN ('rejected','cancelled','deleted') OR (state = 'failed' AND linode_id IS NULL))"
+            ),
+        )
+        batch_op.create_index(
+            "ix_jobs_snoozed",
+            ["run_after"],
+            unique=False,
+            sqlite_where=sa.text("state = 'queued' AND run_after IS NOT NULL"),
+            postgresql_where=sa.text("state = 'queued' AND run_after IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_jobs_submitted",
+            ["account_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'submitted'"),
+            postgresql_where=sa.text("state = 'submitted'"),
+        )
+        batch_op.create_index("ix_jobs_tenant_id_id", ["tenant_id", "id"], unique=False)
+        batch_op.create_index(
+            "uq_jobs_account_id_label",
+            ["account_id", "label"],
+            unique=True,
+            sqlite_where=sa.text(
+                "state IN ('submitted','queued','dispatched','creating','uncertain','booting','running','deleting') OR (state = 'failed' AND linode_id IS NOT NULL)"
+            ),
+            postgresql_where=sa.text(
+                "state IN ('submitted','queued','dispatched','creating','uncertain','booting','running','deleting') OR (state = 'failed' AND linode_id IS NOT NULL)"
+            ),
+        )
+        batch_op.create_index(
+            "uq_jobs_account_id_linode_id",
+            ["account_id", "linode_id"],
+            unique=True,
+            sqlite_where=sa.text("linode_id IS NOT NULL"),
+            postgresql_where=sa.text("linode_id IS NOT NULL"),
+        )
+
+    op.create_table(
+        "rate_windows",
+        sa.Column("token_id", sa.String(), nullable=False),
+        sa.Column("route", sa.String(), nullable=False),
+        sa.Column("bucket", sa.Integer(), nullable=False),
+        sa.Column("allowed", sa.Integer(), nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.Column("spent", sa.Integer(), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("opened_at", UtcDateTime(), nullable=True),
+        sa.Column("granted_at", UtcDateTime(), nullable=True),
+        sa.Column("closed_until", UtcDateTime(), nullable=True),
+        sa.Column("margin_seconds", sa.Float(), nullable=False),
+        sa.Column("refused", sa.Integer(), nullable=False),
+        sa.Column("refused_at", UtcDateTime(), nullable=True),
+        sa.CheckConstraint("allowed >= 0", name=op.f("ck_rate_windows_allowed_not_negative")),
+        sa.CheckConstraint("seconds > 0", name=op.f("ck_rate_windows_seconds_positive")),
+        sa.CheckConstraint("spent >= 0", name=op.f("ck_rate_windows_spent_not_negative")),
+        sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name=op.f("fk_rate_windows_token_id_tokens")),
+        sa.PrimaryKeyConstraint("token_id", "route", "bucket", name=op.f("pk_rate_windows")),
+    )
+
+    op.execute(_job_results(op.get_bind().dialect.name))
+
+
+def downgrade() -> None:
+    op.execute("DROP VIEW job_results")
+    op.drop_table("rate_windows")
+    with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_jobs_account_id_linode_id",
+            sqlite_where=sa.text("linode_id IS NOT NULL"),
+            postgresql_where=sa.text("linode_id IS NOT NULL"),
+        )
+        batch_op.drop_index(
+            "uq_jobs_account_id_label",
+            sqlite_where=sa.text(
+                "state IN ('submitted','queued','dispatched','creating','uncertain','booting','running','deleting') OR (state = 'failed' AND linode_id IS NOT NULL)"
+            ),
+            postgresql_where=sa.text(
+                "state IN ('submitted','queued','dispatched','creating','uncertain','booting','running','deleting') OR (state = 'failed' AND linode_id IS NOT NULL)"
+            ),
+        )
+        batch_op.drop_index("ix_jobs_tenant_id_id")
+        batch_op.drop_index(
+            "ix_jobs_submitted",
+            sqlite_where=sa.text("state = 'submitted'"),
+            postgresql_where=sa.text("state = 'submitted'"),
+        )
+        batch_op.drop_index(
+            "ix_jobs_snoozed",
+            sqlite_where=sa.text("state = 'queued' AND run_after IS NOT NULL"),
+            postgresql_where=sa.text("state = 'queued' AND run_after IS NOT NULL"),
+        )
+        batch_op.drop_index(
+            "ix_jobs_released",
+            sqlite_where=sa.text(
+                "counted AND (state IN ('rejected','cancelled','deleted') OR (state = 'failed' AND linode_id IS NULL))"
+            ),
+            postgresql_where=sa.text(
+                "counted AND (state IN ('rejected','cancelled','deleted') OR (state = 'failed' AND linode_id IS NULL))"
+            ),
+        )
+        batch_op.drop_index(
+            "ix_jobs_open",
+            sqlite_where=sa.text("state IN ('uncertain','booting','deleting')"),
+            postgresql_where=sa.text("state IN ('uncertain','booting','deleting')"),
+        )
+        batch_op.drop_index(
+            "ix_jobs_leased",
+            sqlite_where=sa.text("state IN ('dispatched', 'creating')"),
+            postgresql_where=sa.text("state IN ('dispatched', 'creating')"),
+        )
+        batch_op.drop_index("ix_jobs_fleet_id_state")
+        batch_op.drop_index("ix_jobs_fleet_id_position")
+
+    op.drop_table("jobs")
+    op.drop_table("tokens")
+    with op.batch_alter_table("fleets", schema=None) as batch_op:
+        batch_op.drop_index("uq_fleets_tenant_id_idempotency_key")
+        batch_op.drop_index("ix_fleets_tenant_id_name")
+        batch_op.drop_index(
+            "ix_fleets_sealed",
+            sqlite_where=sa.text("sealed IS NOT NULL"),
+            postgresql_where=sa.text("sealed IS NOT NULL"),
+        )
+
+    op.drop_table("fleets")
+    op.drop_table("api_keys")
+    op.drop_table("tenants")
+    with op.batch_alter_table("job_events", schema=None) as batch_op:
+        batch_op.drop_index("ix_job_events_job_id_id")
+
+    op.drop_table("job_events")
+    op.drop_table("installation")
+    op.drop_table("chores")
+    op.drop_table("catalogs")
+    op.drop_table("accounts")
+
+
+def _job_results(dialect: str) -> str:
+    return f"""
+        CREATE VIEW job_results AS
+        SELECT
+            jobs.id, jobs.fleet_id, fleets.name AS fleet, jobs.tenant_id AS tenant, jobs.account_id AS account,
+            jobs.position, jobs.label, jobs.type, jobs.region, jobs.image, jobs.state,
+            jobs.linode_id, jobs.ipv4, jobs.ipv6, jobs.got_type, jobs.got_region,
+            jobs.attempt AS attempts, jobs.sends, jobs.error_code, jobs.error_reason, jobs.error_field,
+            jobs.hourly_microusd / 1000000.0 AS hourly_usd,
+            jobs.submitted_at, jobs.dispatched_at, jobs.sent_at, jobs.created_at, jobs.running_at, jobs.ended_at,
+            {_seconds(dialect, "jobs.submitted_at", "jobs.sent_at")} AS seconds_waited,
+            {_seconds(dialect, "jobs.sent_at", "jobs.created_at")} AS seconds_creating,
+            {_seconds(dialect, "jobs.created_at", "jobs.running_at")} AS seconds_booting
+        FROM jobs JOIN fleets ON fleets.id = jobs.fleet_id
+    """
+
+
+def _seconds(dialect: str, start: str, end: str) -> str:
+    if dialect == "sqlite":
+        return f"round((julianday({end}) - julianday({start})) * 86400, 3)"
+    return f"round(extract(epoch FROM {end} - {start})::numeric, 3)"

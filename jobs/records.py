@@ -1,0 +1,77 @@
+"""What the engine needs to know of a row, frozen: read once, decided upon, written back under its version."""
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+
+from jobs.identity import AttemptTag
+from jobs.states import State
+from jobs.tables import Job, metadata
+
+jobs: Final = metadata.tables["jobs"]
+job_events: Final = metadata.tables["job_events"]
+fleets: Final = metadata.tables["fleets"]
+tenants: Final = metadata.tables["tenants"]
+accounts: Final = metadata.tables["accounts"]
+tokens: Final = metadata.tables["tokens"]
+rate_windows: Final = metadata.tables["rate_windows"]
+catalogs: Final = metadata.tables["catalogs"]
+chores: Final = metadata.tables["chores"]
+installation: Final = metadata.tables["installation"]
+api_keys: Final = metadata.tables["api_keys"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """The part of a job's row that decisions are made on. The columns are explained in :mod:`jobs.tables`."""
+
+    id: str
+    fleet_id: str
+    tenant_id: str
+    account_id: str
+    group_index: int
+    label: str
+    type: str
+    region: str
+    image: str | None
+    booted: bool
+    state: State
+    version: int
+    attempt: int
+    sends: int
+    tries: int
+    looks: int
+    run_after: datetime | None
+    send_before: datetime | None
+    lease_until: datetime | None
+    window_generation: int | None
+    token_id: str | None
+    ending: str | None
+    last_unknown_at: datetime | None
+    parked_at: datetime | None
+    linode_id: int | None
+    hourly_microusd: int
+    error_code: str | None
+    error_reason: str | None
+    submitted_at: datetime
+    sent_at: datetime | None
+    created_at: datetime | None
+
+    @property
+    def tag(self) -> AttemptTag:
+        """The proof that an instance is this attempt's."""
+        return AttemptTag(self.id, self.attempt)
+
+
+RECORD_COLUMNS: Final = [jobs.c[field.name] for field in fields(JobRecord)]
+_STATE_AT: Final = [field.name for field in fields(JobRecord)].index("state")
+
+
+def record(row: Any) -> JobRecord:  # noqa: ANN401 - any row selected as RECORD_COLUMNS
+    """Return the record of a row that was selected as :data:`RECORD_COLUMNS`."""
+    values = list(row)
+    values[_STATE_AT] = State(values[_STATE_AT])
+    return JobRecord(*values)
+
+
+JOB_COLUMNS: Final = tuple(Job.model_fields)

@@ -1,0 +1,381 @@
+"""What the faces call: submit, list, show, cancel. One object, given its database and its collaborators."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from jobs import fleets as fleet_rows
+from jobs import house, queries, transitions
+from jobs.catalog import Catalog
+from jobs.database import Database, Transaction
+from jobs.fleets import Draft, Guards
+from jobs.identity import new_id
+from jobs.labels import labels_of
+from jobs.queries import JobFilter
+from jobs.records import fleets, jobs
+from jobs.requests import FleetRequest, InvalidRequest, RequestFault, RequestWarning
+from jobs.states import State
+from jobs.validation import Report, Rules, validate
+from jobs.vault import Vault
+from jobs.views import FleetView, JobDetail, JobView, Status
+
+STALE_AFTER: Final = timedelta(minutes=15)
+"""A catalog older than this is refreshed; it is served all the same."""
+_CHUNK: Final = 500
+_CANCELLABLE: Final = (State.SUBMITTED, State.QUEUED, State.DISPATCHED, State.CREATING, State.UNCERTAIN)
+
+
+class ServiceError(Exception):
+    """The request was understood and cannot be done; the subclass says why."""
+
+
+class NotFound(ServiceError):  # noqa: N818 - the words of the answer
+    """There is no such fleet or job, or it is another tenant's."""
+
+
+class CatalogUnavailable(ServiceError):  # noqa: N818 - the words of the answer
+    """No catalog was read yet, so nothing can be validated. Try again later."""
+
+
+class IdempotencyConflict(ServiceError):  # noqa: N818 - the words of the answer
+    """The idempotency key was used for another request."""
+
+
+class SecretsRefused(ServiceError):  # noqa: N818 - the words of the answer
+    """The request carries secrets, and this way in takes none."""
+
+
+class AccountPaused(ServiceError):  # noqa: N818 - the words of the answer
+    """The account takes no creates, because its token is not accepted."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """An accepted fleet."""
+
+    fleet: FleetView
+    warnings: tuple[RequestWarning, ...] = ()
+    faults: tuple[RequestFault, ...] = ()
+    """Why some of its jobs were rejected (``on_invalid: skip``)."""
+    replayed: bool = False
+    """Whether it had been accepted before, under the same key."""
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """What a cancel came to."""
+
+    cancelled: int
+    """Ended at once: nothing had been bought."""
+    noted: int
+    """Under way: they end, or are deleted, as soon as their create's outcome is known."""
+
+
+class Service:
+    """The jobs of one installation.
+
+    Args:
+        database: where the rows are.
+        vault: seals secrets; None: requests with secrets are refused.
+        guards: what a tenant may hold at once.
+        catalogs: returns an account's catalog, or None while there is none.
+        notify: called after a commit that made work; best effort, never raises.
+        dice: randomness for ids.
+        account_id: the account that jobs are created in.
+
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        vault: Vault | None,
+        guards: Guards,
+        catalogs: Callable[[str], Catalog | None],
+        notify: Callable[[], None],
+        dice: Random,
+        account_id: str = "default",
+    ) -> None:
+        self._database = database
+        self._vault = vault
+        self._guards = guards
+        self._catalogs = catalogs
+        self._notify = notify
+        self._dice = dice
+        self._account_id = account_id
+
+    # Submit ----------------------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        request: FleetRequest,
+        *,
+        tenant: str,
+        actor: str,
+        idempotency_key: str | None = None,
+        fleet_id: str | None = None,
+        request_id: str | None = None,
+    ) -> Submission:
+        """Accept a fleet: when this returns, its rows are committed.
+
+        Raises:
+            InvalidRequest: the request is wrong or over a guard; every fault at once, nothing stored.
+            CatalogUnavailable: nothing can be validated yet.
+            IdempotencyConflict: the key, or the fleet id, belongs to another request.
+            AccountPaused: the account's token is not accepted.
+
+        """
+        digest = _digest(request)
+        replayed = self._replay(tenant, idempotency_key, fleet_id, digest)
+        if replayed is not None:
+            return replayed
+        self._refuse_when_unauthorized()
+        catalog = self._catalogs(self._account_id)
+        if catalog is None:
+            raise CatalogUnavailable(
+                "no catalog was read yet: the Linode API has not been reached since the start"
+            )
+        report = self._validate(request, catalog)
+        if report.faults and (request.on_invalid == "refuse" or report.refuses_all):
+            raise InvalidRequest(report.faults)
+        draft = self._draft(request, report.labels, report, catalog, tenant, actor, fleet_id, request_id)
+        return self._store(draft, idempotency_key, digest)
+
+    def accept(self, request: FleetRequest, *, fleet_id: str, tenant: str, actor: str) -> Submission:
+        """Accept a fleet that came by Celery, where nobody waits: wrong jobs become ``rejected`` rows.
+
+        Without a catalog the jobs stay ``submitted`` until one was read.
+
+        Raises:
+            SecretsRefused: the request carries secrets; the broker must not.
+            IdempotencyConflict: the fleet id belongs to another request.
+            InvalidRequest: the request is over a guard, or wrong as a whole.
+
+        """
+        if request.has_secrets:
+            raise SecretsRefused("a request by Celery must carry no secrets: use HTTP, or authorized_keys")
+        digest = _digest(request)
+        replayed = self._replay(tenant, None, fleet_id, digest)
+        if replayed is not None:
+            return replayed
+        catalog = self._catalogs(self._account_id)
+        report = None if catalog is None else self._validate(request, catalog)
+        if report is not None and report.refuses_all:
+            raise InvalidRequest(report.faults)
+        labels = labels_of(request) if report is None else report.labels
+        draft = self._draft(request, labels, report, catalog, tenant, actor, fleet_id, None)
+        return self._store(draft, None, digest)
+
+    def _refuse_when_unauthorized(self) -> None:
+        with self._database.read() as tx:
+            code, reason = house.paused(tx, self._account_id)
+        if code in {"unauthorized", "missing_scope"}:
+            raise AccountPaused(code, reason or "the token is not accepted")
+
+    def _validate(self, request: FleetRequest, catalog: Catalog) -> Report:
+        with self._database.read() as tx:
+            return validate(
+                request,
+                catalog,
+                rules=Rules(max_count=self._guards.max_count),
+                now=tx.now,
+                taken_labels=lambda labels: queries.taken_labels(tx, self._account_id, list(labels)),
+            )
+
+    def _draft(
+        self,
+        request: FleetRequest,
+        labels: Sequence[Sequence[str]],
+        report: Report | None,
+        catalog: Catalog | None,
+        tenant: str,
+        actor: str,
+        fleet_id: str | None,
+        request_id: str | None,
+    ) -> Draft:
+        return Draft(
+            fleet_id=fleet_id or "",
+            tenant=tenant,
+            account_id=self._account_id,
+            actor=actor,
+            request=request,
+            labels=labels,
+            report=report,
+            catalog=catalog,
+            sealed=self._seal(request),
+            request_id=request_id,
+        )
+
+    def _seal(self, request: FleetRequest) -> bytes | None:
+        secrets = {str(position): group.secrets() for position, group in enumerate(request.groups)}
+        found = {position: values for position, values in secrets.items() if values}
+        if not found:
+            return None
+        if self._vault is None:
+            raise SecretsRefused("no encryption key is configured (NODEWRIGHT_ENCRYPTION_KEYS)")
+        return self._vault.seal(found)
+
+    def _store(self, draft: Draft, key: str | None, digest: str) -> Submission:
+        try:
+            with self._database.write() as tx:
+                fleet_id = draft.fleet_id or new_id(tx.now, self._dice)
+                draft = _identified(draft, fleet_id, key, digest)
+                fleet_rows.insert_fleet(tx, draft, guards=self._guards, dice=self._dice)
+        except IntegrityError:
+            # Somebody else was quicker: with the same key or fleet id (then it is the same fleet), or with a label.
+            return self._replay_or_clash(draft, digest)
+        self._notify()
+        faults = () if draft.report is None else draft.report.faults
+        warnings = () if draft.report is None else draft.report.warnings
+        return Submission(self.fleet(draft.fleet_id, draft.tenant), warnings, faults)
+
+    def _replay_or_clash(self, draft: Draft, digest: str) -> Submission:
+        replayed = self._replay(draft.tenant, draft.idempotency_key, draft.fleet_id, digest)
+        if replayed is not None:
+            return replayed
+        if draft.catalog is not None:
+            report = self._validate(draft.request, draft.catalog)
+            if report.faults:
+                raise InvalidRequest(report.faults)
+        raise IdempotencyConflict(
+            "another request took the same fleet id or labels at the same moment; send it again"
+        )
+
+    def _replay(self, tenant: str, key: str | None, fleet_id: str | None, digest: str) -> Submission | None:
+        with self._database.read() as tx:
+            found = _find_earlier(tx, tenant, key, fleet_id)
+            if found is None:
+                return None
+            if found.request_hash != digest or found.tenant_id != tenant:
+                raise IdempotencyConflict("this idempotency key or fleet id was used for another request")
+            view = queries.find_fleet(tx, found.id, tenant=tenant)
+        return None if view is None else Submission(view, replayed=True)
+
+    # Read ------------------------------------------------------------------------------------------------------------
+
+    def fleet(self, ref: str, tenant: str) -> FleetView:
+        """Return a fleet by its id, or the newest of that name. Raises NotFound."""
+        with self._database.read() as tx:
+            view = queries.find_fleet(tx, ref, tenant=tenant)
+        if view is None:
+            raise NotFound(f"there is no fleet {ref!r}")
+        return view
+
+    def fleets(self, tenant: str, *, limit: int = 100, after: str | None = None) -> list[FleetView]:
+        """Return fleets, newest first."""
+        with self._database.read() as tx:
+            return queries.list_fleets(tx, tenant=tenant, limit=limit, after=after)
+
+    def jobs(
+        self,
+        tenant: str,
+        *,
+        fleet: str | None = None,
+        state: State | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[JobView]:
+        """Return jobs, a fleet's by position, else the newest first; those that follow the job with id ``after``.
+
+        Raises NotFound for an unknown fleet or an unknown ``after``.
+        """
+        where = JobFilter(fleet_id=self._fleet_id(fleet, tenant), state=state)
+        last = None if after is None else self.job(after, tenant).job
+        with self._database.read() as tx:
+            return queries.list_jobs(tx, tenant=tenant, where=where, limit=limit, after=last)
+
+    def iter_jobs(
+        self, tenant: str, *, fleet: str | None = None, state: State | None = None
+    ) -> Iterator[JobView]:
+        """Yield every job, in chunks, so that a million rows need no memory."""
+        where = JobFilter(fleet_id=self._fleet_id(fleet, tenant), state=state)
+        with self._database.read() as tx:
+            yield from queries.iterate_jobs(tx, tenant=tenant, where=where)
+
+    def job(self, job_id: str, tenant: str) -> JobDetail:
+        """Return one job with its timeline. Raises NotFound."""
+        with self._database.read() as tx:
+            view = queries.find_job(tx, job_id, tenant=tenant)
+            if view is None:
+                raise NotFound(f"there is no job {job_id!r}")
+            return queries.job_detail(tx, view)
+
+    def _fleet_id(self, ref: str | None, tenant: str) -> str | None:
+        return None if ref is None else self.fleet(ref, tenant).id
+
+    def status(self) -> Status:
+        """Return alarms, windows, catalog and counts."""
+        with self._database.read() as tx:
+            return queries.status(tx, account_id=self._account_id, stale_after=STALE_AFTER)
+
+    def catalog_state(self) -> str:
+        """Return ``fresh``, ``stale``, ``none`` (not read yet) or ``failed`` (the first read failed)."""
+        with self._database.read() as tx:
+            return queries.catalog_state(tx, account_id=self._account_id, stale_after=STALE_AFTER)[0]
+
+    # Cancel ----------------------------------------------------------------------------------------------------------
+
+    def cancel(self, ref: str, tenant: str, *, actor: str) -> Cancelled:
+        """Cancel what a fleet has not bought yet. What runs or boots stays. Raises NotFound."""
+        fleet = self.fleet(ref, tenant)
+        cancelled = noted = 0
+        while True:
+            with self._database.write() as tx:
+                ended, waiting, seen = _cancel_some(tx, fleet.id, actor=actor)
+            cancelled, noted = cancelled + ended, noted + waiting
+            if seen == 0:
+                break
+        self._notify()
+        return Cancelled(cancelled, noted)
+
+
+def _cancel_some(tx: Transaction, fleet_id: str, *, actor: str) -> tuple[int, int, int]:
+    open_ones = (
+        jobs.c.fleet_id == fleet_id,
+        jobs.c.state.in_(_CANCELLABLE),
+        jobs.c.ending.is_distinct_from("cancel"),
+    )
+    found = transitions.select_records(tx, *open_ones, order_by=(jobs.c.position,), limit=_CHUNK)
+    ended = noted = 0
+    for job in found:
+        if job.state in {State.CREATING, State.UNCERTAIN} or job.last_unknown_at is not None:
+            noted += transitions.cancel_noted(tx, job, actor=actor) is not None
+        else:
+            ended += transitions.cancelled(tx, job, actor=actor) is not None
+    return ended, noted, len(found)
+
+
+def _identified(draft: Draft, fleet_id: str, key: str | None, digest: str) -> Draft:
+    return Draft(**{**vars(draft), "fleet_id": fleet_id, "idempotency_key": key, "request_hash": digest})
+
+
+def _find_earlier(tx: Transaction, tenant: str, key: str | None, fleet_id: str | None) -> Any:  # noqa: ANN401 - a row
+    columns = select(fleets.c.id, fleets.c.tenant_id, fleets.c.request_hash)
+    if fleet_id:
+        found = tx.execute(columns.where(fleets.c.id == str(UUID(fleet_id)))).first()
+        if found is not None:
+            return found
+    if key:
+        return tx.execute(
+            columns.where(fleets.c.tenant_id == tenant, fleets.c.idempotency_key == key)
+        ).first()
+    return None
+
+
+def _digest(request: FleetRequest) -> str:
+    # The secrets take part, so that another password is another request; a digest of all of it reveals none.
+    whole = {"request": request.public(), "secrets": [group.secrets() for group in request.groups]}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

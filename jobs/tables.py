@@ -1,0 +1,338 @@
+"""The tables, as SQLModel declares them. Validation happens before a row is made.
+
+A ``table=True`` model skips validation when it is constructed (SQLModel's documented behaviour), so requests are
+validated by the plain models of :mod:`jobs.requests`, and CHECK constraints back them here.
+Money is whole micro-dollars (1 USD = 1,000,000), so that sums are exact.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, MetaData, Text, text
+from sqlmodel import Field, SQLModel
+
+from jobs.columns import Identifier, JsonDocument, RowNumber, UtcDateTime
+from jobs.states import State
+
+metadata: MetaData = SQLModel.metadata
+metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+_STATES = ", ".join(f"'{state}'" for state in State)
+_OWNS = "state IN ('submitted','queued','dispatched','creating','uncertain','booting','running','deleting')"
+_FREED = "(state IN ('rejected','cancelled','deleted') OR (state = 'failed' AND linode_id IS NULL))"
+_MAY_OWN = f"{_OWNS} OR (state = 'failed' AND linode_id IS NOT NULL)"
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
+class Installation(SQLModel, table=True):
+    """The one row that says which installation this database is, and in which epoch."""
+
+    __tablename__ = "installation"
+    __table_args__ = (CheckConstraint("row = 1", name="one_row"),)
+
+    row: int = Field(default=1, primary_key=True)
+    id: str
+    epoch: int = 1
+    """Grows when the database was restored, failed over or asleep: admission waits for reconcile then."""
+    timeline: str | None = None
+    """PostgreSQL's timeline: another one means that a standby took over."""
+    alive_at: datetime = Field(sa_type=UtcDateTime)
+    """When a worker's loop last ran on this database."""
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Tenant(SQLModel, table=True):
+    """Somebody who submits, with guards and a share of the window."""
+
+    __tablename__ = "tenants"
+    __table_args__ = (
+        CheckConstraint("weight > 0", name="weight_positive"),
+        CheckConstraint("alive >= 0", name="alive_not_negative"),
+        CheckConstraint("hourly_microusd >= 0", name="spend_not_negative"),
+    )
+
+    id: str = Field(primary_key=True)
+    weight: int = 1
+    max_instances: int | None = None
+    """None: the setting ``NODEWRIGHT_MAX_INSTANCES`` holds."""
+    max_hourly_microusd: int | None = Field(default=None, sa_type=RowNumber)
+    alive: int = 0
+    """Jobs that count against the guard: exact after the newly ended ones are released."""
+    hourly_microusd: int = Field(default=0, sa_type=RowNumber)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Account(SQLModel, table=True):
+    """A Linode account: owner of labels and instances."""
+
+    __tablename__ = "accounts"
+
+    id: str = Field(primary_key=True)
+    epoch: int = 0
+    """The installation's epoch that reconcile has been through; admission needs them equal."""
+    paused_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    paused_code: str | None = None
+    paused_reason: str | None = Field(default=None, sa_type=Text)
+    faults: int = 0
+    """Not-sent and 5xx outcomes in a row; from a few on, creates go one probe at a time."""
+    probe_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """No create before this; then one."""
+    boot_seconds: float | None = None
+    """How long instances lately took to run, smoothed."""
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Token(SQLModel, table=True):
+    """A credential of an account, known by its fingerprint; rate limits are counted per token."""
+
+    __tablename__ = "tokens"
+
+    id: str = Field(primary_key=True)
+    account_id: str = Field(foreign_key="accounts.id")
+    sealed: bytes | None = Field(default=None, sa_type=LargeBinary)
+    """The encrypted secret; None where it lives in the environment only."""
+    scopes: str | None = Field(default=None, sa_type=Text)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class RateWindow(SQLModel, table=True):
+    """What a token may still send on a route until when. See :mod:`jobs.windows` for the arithmetic."""
+
+    __tablename__ = "rate_windows"
+    __table_args__ = (
+        CheckConstraint("allowed >= 0", name="allowed_not_negative"),
+        CheckConstraint("spent >= 0", name="spent_not_negative"),
+        CheckConstraint("seconds > 0", name="seconds_positive"),
+    )
+
+    token_id: str = Field(primary_key=True, foreign_key="tokens.id")
+    route: str = Field(primary_key=True)
+    """Method and path template, as ``POST /linode/instances``."""
+    bucket: int = Field(default=0, primary_key=True)
+    allowed: int
+    """Calls per window; 0: no limit."""
+    seconds: float
+    spent: int = 0
+    generation: int = 1
+    """Counts windows, so that a late reply teaches the window that it was sent in, not a later one."""
+    opened_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the first call of this window was sent; None before it."""
+    granted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    closed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """A 429 closed it until then."""
+    margin_seconds: float = 0.1
+    """How much later than opened_at + seconds the next call goes: the network's jitter."""
+    refused: int = 0
+    refused_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Fleet(SQLModel, table=True):
+    """One accepted request; its rows are in ``jobs``."""
+
+    __tablename__ = "fleets"
+    __table_args__ = (
+        CheckConstraint("count >= 1", name="count_positive"),
+        Index("uq_fleets_tenant_id_idempotency_key", "tenant_id", "idempotency_key", unique=True),
+        Index("ix_fleets_tenant_id_name", "tenant_id", "name"),
+        _partial("ix_fleets_sealed", "id", where="sealed IS NOT NULL"),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Identifier)
+    tenant_id: str = Field(foreign_key="tenants.id")
+    name: str
+    count: int
+    priority: int = 0
+    groups: list[dict[str, Any]] = Field(sa_column=Column(JsonDocument, nullable=False))
+    """The groups as asked for, without secrets."""
+    sealed: bytes | None = Field(default=None, sa_type=LargeBinary)
+    """The groups' secrets, encrypted; erased when no job of the fleet needs them any more."""
+    secrets_erased: bool = False
+    idempotency_key: str | None = None
+    request_hash: str | None = None
+    request_id: str | None = None
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Job(SQLModel, table=True):
+    """One job: one instance asked for, with everything that decides about it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(f"state IN ({_STATES})", name="state_known"),
+        CheckConstraint("version >= 1", name="version_positive"),
+        CheckConstraint("attempt >= 1", name="attempt_positive"),
+        CheckConstraint("ending IS NULL OR ending IN ('cancel', 'fail')", name="ending_known"),
+        CheckConstraint(
+            "state NOT IN ('booting', 'running', 'deleting') OR linode_id IS NOT NULL",
+            name="owner_has_instance",
+        ),
+        CheckConstraint("state <> 'creating' OR lease_until IS NOT NULL", name="creating_has_lease"),
+        CheckConstraint("state <> 'failed' OR error_code IS NOT NULL", name="failed_has_code"),
+        _partial("uq_jobs_account_id_label", "account_id", "label", where=_MAY_OWN, unique=True),
+        _partial(
+            "uq_jobs_account_id_linode_id",
+            "account_id",
+            "linode_id",
+            where="linode_id IS NOT NULL",
+            unique=True,
+        ),
+        Index("ix_jobs_fleet_id_state", "fleet_id", "state"),
+        Index("ix_jobs_fleet_id_position", "fleet_id", "position"),
+        Index("ix_jobs_tenant_id_id", "tenant_id", "id"),
+        _partial(
+            "ix_jobs_ready",
+            "account_id",
+            "tenant_id",
+            text("priority DESC"),  # type: ignore[arg-type]
+            "id",
+            where="state = 'queued' AND run_after IS NULL",
+        ),
+        _partial("ix_jobs_snoozed", "run_after", where="state = 'queued' AND run_after IS NOT NULL"),
+        _partial("ix_jobs_leased", "lease_until", where="state IN ('dispatched', 'creating')"),
+        _partial(
+            "ix_jobs_open",
+            "account_id",
+            "state",
+            "run_after",
+            where="state IN ('uncertain','booting','deleting')",
+        ),
+        _partial("ix_jobs_submitted", "account_id", "id", where="state = 'submitted'"),
+        _partial(
+            "ix_jobs_released",
+            "tenant_id",
+            where=f"counted AND {_FREED}",
+        ),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Identifier)
+    fleet_id: str = Field(sa_type=Identifier, foreign_key="fleets.id")
+    tenant_id: str
+    account_id: str
+    position: int
+    """Index in the fleet, from 1."""
+    group_index: int = 0
+    label: str
+    type: str
+    region: str
+    image: str | None = None
+    booted: bool = True
+    priority: int = 0
+
+    state: str
+    version: int = 1
+    """The fence: every transition needs the version that it read, and raises it."""
+    attempt: int = 1
+    """The attempt that is under way or was the last; its tag is ``nw:<id>.<attempt>``."""
+    sends: int = 0
+    """How many POSTs were about to be sent, over all attempts."""
+    tries: int = 0
+    """Sends of this attempt whose outcome stayed unknown; too many park the job."""
+    looks: int = 0
+    """Look-ups since the last unknown send."""
+
+    run_after: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Not before this moment; None: now."""
+    send_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    window_generation: int | None = None
+    token_id: str | None = None
+
+    ending: str | None = None
+    """How it ends as soon as nothing is unknown: ``cancel`` or ``fail``."""
+    last_unknown_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Sticky: while set, only a look-up can end the job."""
+    parked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+    linode_id: int | None = Field(default=None, sa_type=RowNumber)
+    ipv4: str | None = None
+    ipv6: str | None = None
+    got_type: str | None = None
+    got_region: str | None = None
+    hourly_microusd: int = Field(default=0, sa_type=RowNumber)
+    counted: bool = True
+    """Whether the tenant's guard still counts it."""
+
+    error_code: str | None = None
+    error_reason: str | None = Field(default=None, sa_type=Text)
+    error_field: str | None = None
+
+    submitted_at: datetime = Field(sa_type=UtcDateTime)
+    dispatched_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    created_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When we learnt that the instance exists."""
+    running_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    changed_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class JobEvent(SQLModel, table=True):
+    """One line of a job's timeline: what happened, when, by whom. Append-only."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (Index("ix_job_events_job_id_id", "job_id", "id"),)
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=RowNumber)
+    job_id: str = Field(sa_type=Identifier)
+    at: datetime = Field(sa_type=UtcDateTime)
+    event: str
+    state: str
+    """The state that it led to."""
+    actor: str
+    detail: dict[str, Any] | None = Field(default=None, sa_column=Column(JsonDocument))
+
+
+class StoredCatalog(SQLModel, table=True):
+    """The last good copy of one catalog of one account."""
+
+    __tablename__ = "catalogs"
+
+    account_id: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    """``types``, ``regions``, ``images`` or ``availability``."""
+    version: str
+    rows: list[dict[str, Any]] = Field(sa_column=Column(JsonDocument, nullable=False))
+    fetched_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Chore(SQLModel, table=True):
+    """One recurring duty, done by one worker at a time."""
+
+    __tablename__ = "chores"
+
+    name: str = Field(primary_key=True)
+    due_at: datetime = Field(sa_type=UtcDateTime)
+    lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    owner: str | None = None
+    fence: int = 0
+    succeeded_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    failed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    error: str | None = Field(default=None, sa_type=Text)
+    state: dict[str, Any] | None = Field(default=None, sa_column=Column(JsonDocument))
+    """What the chore wants to remember until its next run."""
+
+
+class ApiKey(SQLModel, table=True):
+    """A key of the HTTP service; only its hash is kept."""
+
+    __tablename__ = "api_keys"
+
+    id: str = Field(primary_key=True)
+    """The visible prefix."""
+    tenant_id: str = Field(foreign_key="tenants.id")
+    name: str
+    digest: str
+    scopes: str = "submit read operate admin"
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

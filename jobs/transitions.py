@@ -1,0 +1,370 @@
+"""Every way in which a job's row moves: named transitions, each listing the only columns that it writes.
+
+A transition is a guarded UPDATE: it takes effect only while the row still has the state and the version that the
+caller read. ``None`` comes back when somebody else moved the row first; the caller reads again and decides again. Each
+one that takes effect adds a line to the job's timeline, in the same transaction.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import insert, select, tuple_, update
+
+from jobs.database import Transaction
+from jobs.records import RECORD_COLUMNS, JobRecord, job_events, jobs, record
+from jobs.states import Event, State, after
+
+Detail = dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a job ended or waits: a stable code, the API's own words, the field that they are about."""
+
+    code: str
+    reason: str
+    field: str | None = None
+
+
+@dataclass(frozen=True)
+class InstanceFacts:
+    """What the API said of the instance that a job owns."""
+
+    linode_id: int
+    ipv4: str | None = None
+    ipv6: str | None = None
+    type: str | None = None
+    region: str | None = None
+    hourly_microusd: int | None = None
+
+
+def _error(reason: Reason | None) -> dict[str, str | None]:
+    if reason is None:
+        return {"error_code": None, "error_reason": None, "error_field": None}
+    return {"error_code": reason.code, "error_reason": reason.reason, "error_field": reason.field}
+
+
+def _explained(reason: Reason) -> dict[str, Any]:
+    return {key: value for key, value in vars(reason).items() if value is not None}
+
+
+def load(tx: Transaction, job_id: str) -> JobRecord | None:
+    """Return the job's record, or None where there is no such job."""
+    row = tx.execute(select(*RECORD_COLUMNS).where(jobs.c.id == job_id)).first()
+    return None if row is None else record(row)
+
+
+def log_event(
+    tx: Transaction, job_id: str, event: Event, state: State, *, actor: str, detail: Detail = None
+) -> dict[str, Any]:
+    """Return a line of the timeline, ready for :data:`job_events`."""
+    return {
+        "job_id": job_id,
+        "at": tx.now,
+        "event": event.value,
+        "state": state.value,
+        "actor": actor,
+        "detail": detail,
+    }
+
+
+def _move(
+    tx: Transaction,
+    job: JobRecord,
+    event: Event,
+    *,
+    actor: str,
+    detail: Detail = None,
+    columns: dict[str, Any],
+) -> JobRecord | None:
+    target = after(job.state, event)
+    guard = (jobs.c.id == job.id, jobs.c.state == job.state.value, jobs.c.version == job.version)
+    written = {**columns, "state": target.value, "version": job.version + 1, "changed_at": tx.now}
+    if tx.execute(update(jobs).where(*guard).values(**written)).rowcount == 0:
+        return None
+    tx.execute(insert(job_events), log_event(tx, job.id, event, target, actor=actor, detail=detail))
+    known = {name: value for name, value in columns.items() if name in JobRecord.__slots__}
+    return replace(job, state=target, version=job.version + 1, **known)
+
+
+def _move_many(
+    tx: Transaction, records: Sequence[JobRecord], event: Event, *, actor: str, columns: dict[str, Any]
+) -> list[JobRecord]:
+    # One state for all: the statement's guard is (id, version), and the law is asked once.
+    if not records:
+        return []
+    target = after(records[0].state, event)
+    fence = tuple_(jobs.c.id, jobs.c.version).in_([(job.id, job.version) for job in records])
+    statement = (
+        update(jobs)
+        .where(fence, jobs.c.state == records[0].state.value)
+        .values(**columns, state=target.value, version=jobs.c.version + 1, changed_at=tx.now)
+        .returning(*RECORD_COLUMNS)
+    )
+    moved = [record(row) for row in tx.execute(statement)]
+    if moved:
+        tx.execute(insert(job_events), [log_event(tx, job.id, event, target, actor=actor) for job in moved])
+    return moved
+
+
+# Before the create ---------------------------------------------------------------------------------------------------
+
+
+def validated(tx: Transaction, job: JobRecord, *, hourly_microusd: int, actor: str) -> JobRecord | None:
+    """Queue a job that waited for a catalog and fits it, at the price that the catalog says."""
+    return _move(tx, job, Event.VALIDATED, actor=actor, columns={"hourly_microusd": hourly_microusd})
+
+
+def invalid(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) -> JobRecord | None:
+    """Reject a job that waited for a catalog and does not fit it."""
+    columns = {**_error(reason), "ended_at": tx.now}
+    return _move(tx, job, Event.INVALID, actor=actor, detail=_explained(reason), columns=columns)
+
+
+def ended_waiting(
+    tx: Transaction, job: JobRecord, event: Event, reason: Reason, *, actor: str
+) -> JobRecord | None:
+    """End a waiting job as failed: turned invalid, expired, stopped or its secrets erased.
+
+    Where an earlier send is unknown the end is only noted, and the job is looked up first.
+    """
+    if job.last_unknown_at is not None:
+        columns = {**_error(reason), "ending": "fail", "run_after": tx.now, "lease_until": None}
+        noted = _explained(reason)
+        return _move(tx, job, Event.ENDING_NOTED, actor=actor, detail=noted, columns=columns)
+    columns = {**_error(reason), "ended_at": tx.now, "run_after": None, "lease_until": None}
+    return _move(tx, job, event, actor=actor, detail=_explained(reason), columns=columns)
+
+
+def admitted(
+    tx: Transaction,
+    records: Sequence[JobRecord],
+    *,
+    actor: str,
+    token_id: str,
+    generation: int,
+    send_before: datetime,
+    lease_until: datetime,
+) -> list[JobRecord]:
+    """Grant the window to queued jobs."""
+    columns = {
+        "dispatched_at": tx.now,
+        "send_before": send_before,
+        "lease_until": lease_until,
+        "token_id": token_id,
+        "window_generation": generation,
+        "run_after": None,
+    }
+    return _move_many(tx, records, Event.ADMITTED, actor=actor, columns=columns)
+
+
+def given_back(tx: Transaction, job: JobRecord, why: str, *, actor: str) -> JobRecord | None:
+    """Queue a job again whose grant came too late or whose wake-up was lost. No attempt is spent."""
+    columns = {"send_before": None, "lease_until": None}
+    return _move(tx, job, Event.GIVEN_BACK, actor=actor, detail={"why": why}, columns=columns)
+
+
+def sent(tx: Transaction, job: JobRecord, *, actor: str, lease: timedelta) -> JobRecord | None:
+    """Commit the intent to create: from here on the API may have been reached."""
+    columns = {"sent_at": tx.now, "sends": job.sends + 1, "lease_until": tx.now + lease, "send_before": None}
+    detail = {"attempt": job.attempt, "send": job.sends + 1}
+    return _move(tx, job, Event.SENT, actor=actor, detail=detail, columns=columns)
+
+
+# What the create came to ---------------------------------------------------------------------------------------------
+
+
+def _owned(tx: Transaction, job: JobRecord, facts: InstanceFacts) -> dict[str, Any]:
+    price = job.hourly_microusd if facts.hourly_microusd is None else facts.hourly_microusd
+    return {
+        "linode_id": facts.linode_id,
+        "ipv4": facts.ipv4,
+        "ipv6": facts.ipv6,
+        "got_type": facts.type,
+        "got_region": facts.region,
+        "hourly_microusd": price,
+        "created_at": tx.now,
+        "lease_until": None,
+        "last_unknown_at": None,
+        "parked_at": None,
+        "run_after": None,
+    }
+
+
+def owned(
+    tx: Transaction, job: JobRecord, facts: InstanceFacts, *, actor: str, proof: str
+) -> JobRecord | None:
+    """Record the instance that is this attempt's: by our own 200, or adopted by its tag.
+
+    Where a cancel or another end was noted the instance goes at once.
+    """
+    unwanted = job.ending is not None
+    if job.state is State.CREATING:
+        event = Event.CREATED_UNWANTED if unwanted else Event.CREATED
+    else:
+        event = Event.ADOPTED_UNWANTED if unwanted else Event.ADOPTED
+    columns = _owned(tx, job, facts)
+    if unwanted:
+        columns["run_after"] = tx.now
+    else:
+        columns |= _error(None)
+    detail = {"linode_id": facts.linode_id, "proof": proof}
+    return _move(tx, job, event, actor=actor, detail=detail, columns=columns)
+
+
+def refused(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) -> JobRecord | None:
+    """End a job on a definite no. Only where nothing is unknown."""
+    columns = {**_error(reason), "lease_until": None, "ended_at": tx.now}
+    return _move(tx, job, Event.REFUSED, actor=actor, detail=_explained(reason), columns=columns)
+
+
+def requeued(
+    tx: Transaction,
+    job: JobRecord,
+    event: Event,
+    reason: Reason | None,
+    *,
+    actor: str,
+    run_after: datetime | None,
+) -> JobRecord | None:
+    """Queue a job again after a 429, an unsent create or a paused account. No attempt is spent."""
+    columns = {**_error(reason), "lease_until": None, "run_after": run_after}
+    detail = None if reason is None else _explained(reason)
+    return _move(tx, job, event, actor=actor, detail=detail, columns=columns)
+
+
+def unknown(
+    tx: Transaction, job: JobRecord, event: Event, reason: Reason, *, actor: str, run_after: datetime
+) -> JobRecord | None:
+    """Record that the create may have been applied (``unknown``, ``lapsed``): only a look-up goes on from here."""
+    columns = {
+        **_error(reason),
+        "last_unknown_at": tx.now,
+        "tries": job.tries + 1,
+        "looks": 0,
+        "lease_until": None,
+        "run_after": run_after,
+    }
+    return _move(tx, job, event, actor=actor, detail=_explained(reason), columns=columns)
+
+
+def inconclusive(
+    tx: Transaction, job: JobRecord, reason: Reason, *, actor: str, ending: str | None, run_after: datetime
+) -> JobRecord | None:
+    """Record an answer that ends nothing, because an earlier send is unknown or the label is in use."""
+    columns = {
+        **_error(reason),
+        "last_unknown_at": job.last_unknown_at or tx.now,
+        "ending": job.ending or ending,
+        "lease_until": None,
+        "run_after": run_after,
+    }
+    return _move(tx, job, Event.INCONCLUSIVE, actor=actor, detail=_explained(reason), columns=columns)
+
+
+# While uncertain -----------------------------------------------------------------------------------------------------
+
+
+def looked(
+    tx: Transaction, job: JobRecord, what: str, *, actor: str, run_after: datetime
+) -> JobRecord | None:
+    """Note a look-up that settled nothing."""
+    columns = {"looks": job.looks + 1, "run_after": run_after}
+    return _move(tx, job, Event.LOOKED, actor=actor, detail={"saw": what}, columns=columns)
+
+
+def parked(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
+    """Give up on finding out by ourselves: a person resolves it; reconcile still may."""
+    columns = {"parked_at": tx.now, "run_after": None}
+    return _move(tx, job, Event.PARKED, actor=actor, detail={"tries": job.tries}, columns=columns)
+
+
+def absent(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
+    """Settle a job that is absent for the whole grace period: end it as noted, or send again."""
+    if job.ending == "cancel":
+        columns: dict[str, Any] = {"ended_at": tx.now, "last_unknown_at": None, "run_after": None}
+        return _move(tx, job, Event.ABSENT_CANCELLED, actor=actor, columns=columns)
+    if job.ending == "fail":
+        columns = {"ended_at": tx.now, "last_unknown_at": None, "run_after": None}
+        return _move(tx, job, Event.ABSENT_FAILED, actor=actor, columns=columns)
+    return _move(tx, job, Event.ABSENT, actor=actor, columns={"run_after": None, "parked_at": None})
+
+
+def label_taken(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) -> JobRecord | None:
+    """End a job whose label belongs to a machine that is not ours; it is left alone."""
+    columns = {**_error(reason), "ended_at": tx.now, "last_unknown_at": None, "run_after": None}
+    return _move(tx, job, Event.LABEL_TAKEN, actor=actor, detail=_explained(reason), columns=columns)
+
+
+def found(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
+    """Send a waiting job to the look-up, because an instance with its tag exists (a failed-over database)."""
+    columns = {"last_unknown_at": tx.now, "lease_until": None, "run_after": tx.now}
+    return _move(tx, job, Event.FOUND, actor=actor, columns=columns)
+
+
+# With an instance ----------------------------------------------------------------------------------------------------
+
+
+def seen_running(tx: Transaction, records: Sequence[JobRecord], *, actor: str) -> list[JobRecord]:
+    """Record that instances are up."""
+    columns = {"running_at": tx.now, "run_after": None}
+    return _move_many(tx, records, Event.SEEN_RUNNING, actor=actor, columns=columns)
+
+
+def lost(tx: Transaction, job: JobRecord, event: Event, reason: Reason, *, actor: str) -> JobRecord | None:
+    """End a job whose instance did not come up or is gone (``boot_failed``, ``boot_timed_out``, ``vanished``)."""
+    columns: dict[str, Any] = {**_error(reason), "ended_at": tx.now, "run_after": None}
+    if event is Event.VANISHED:
+        columns["linode_id"] = None
+    detail = {**_explained(reason), "linode_id": job.linode_id}
+    return _move(tx, job, event, actor=actor, detail=detail, columns=columns)
+
+
+# Cancel and delete ---------------------------------------------------------------------------------------------------
+
+
+def cancelled(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
+    """Cancel a job for which nothing was bought and nothing is unknown."""
+    columns = {"ending": "cancel", "ended_at": tx.now, "run_after": None, "lease_until": None}
+    return _move(tx, job, Event.CANCELLED, actor=actor, columns=columns)
+
+
+def cancel_noted(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
+    """Note a cancel that waits for the create's outcome."""
+    columns: dict[str, Any] = {"ending": "cancel"}
+    if job.state is not State.CREATING:
+        columns |= {"run_after": tx.now, "lease_until": None}
+    return _move(tx, job, Event.CANCEL_NOTED, actor=actor, columns=columns)
+
+
+def delete_asked(tx: Transaction, job: JobRecord, *, actor: str, why: str) -> JobRecord | None:
+    """Begin to delete the job's instance."""
+    columns = {"run_after": tx.now}
+    return _move(tx, job, Event.DELETE_ASKED, actor=actor, detail={"why": why}, columns=columns)
+
+
+def delete_postponed(
+    tx: Transaction, job: JobRecord, reason: Reason, *, actor: str, run_after: datetime
+) -> JobRecord | None:
+    """Try the delete again later: it was refused, or its outcome is unknown."""
+    columns = {**_error(reason), "looks": job.looks + 1, "run_after": run_after}
+    return _move(tx, job, Event.DELETE_POSTPONED, actor=actor, detail=_explained(reason), columns=columns)
+
+
+def gone(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
+    """Record that the API answered 404 for the job's instance."""
+    columns = {"ended_at": tx.now, "run_after": None}
+    return _move(tx, job, Event.GONE, actor=actor, detail={"linode_id": job.linode_id}, columns=columns)
+
+
+def select_records(
+    tx: Transaction,
+    *where: Any,  # noqa: ANN401 - SQLAlchemy expressions
+    order_by: Iterable[Any] = (),
+    limit: int | None = None,
+) -> list[JobRecord]:
+    """Return the records that fit ``where``."""
+    statement = select(*RECORD_COLUMNS).where(*where).order_by(*order_by)
+    return [record(row) for row in tx.execute(statement if limit is None else statement.limit(limit))]

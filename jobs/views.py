@@ -1,0 +1,220 @@
+"""What people and programs see of fleets and jobs: plain values, the same in CLI, HTTP and page."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from jobs.states import PENDING, State
+
+
+def _moment(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _usd(microusd: int) -> float:
+    return microusd / 1_000_000
+
+
+@dataclass(frozen=True)
+class ErrorView:
+    """Why a job ended or waits."""
+
+    code: str
+    reason: str | None
+    field: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {"code": self.code, "reason": self.reason, "field": self.field}
+
+
+@dataclass(frozen=True)
+class FleetView:
+    """A fleet with its jobs counted by state (only states that occur)."""
+
+    id: str
+    name: str
+    tenant: str
+    count: int
+    states: dict[str, int]
+    created_at: datetime
+
+    @property
+    def settled(self) -> bool:
+        """Whether no job of the fleet is at work any more."""
+        return not any(self.states.get(state) for state in PENDING)
+
+    @property
+    def all_running(self) -> bool:
+        """Whether every job of the fleet runs."""
+        return self.states.get(State.RUNNING, 0) == self.count
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "count": self.count,
+            "states": self.states,
+            "created_at": _moment(self.created_at),
+        }
+
+
+@dataclass(frozen=True)
+class JobView:
+    """One row of the results table."""
+
+    id: str
+    fleet_id: str
+    fleet: str
+    tenant: str
+    position: int
+    label: str
+    type: str
+    region: str
+    image: str | None
+    state: str
+    attempt: int
+    sends: int
+    linode_id: int | None
+    ipv4: str | None
+    ipv6: str | None
+    got_type: str | None
+    got_region: str | None
+    hourly_microusd: int
+    error: ErrorView | None
+    parked: bool
+    submitted_at: datetime
+    sent_at: datetime | None
+    created_at: datetime | None
+    running_at: datetime | None
+    ended_at: datetime | None
+    run_after: datetime | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {
+            "id": self.id,
+            "label": self.label,
+            "state": self.state,
+            "linode_id": self.linode_id,
+            "ipv4": self.ipv4,
+            "ipv6": self.ipv6,
+            "error": None if self.error is None else self.error.to_json(),
+            "fleet_id": self.fleet_id,
+            "fleet": self.fleet,
+            "position": self.position,
+            "type": self.got_type or self.type,
+            "region": self.got_region or self.region,
+            "image": self.image,
+            "attempt": self.attempt,
+            "sends": self.sends,
+            "parked": self.parked,
+            "hourly_usd": _usd(self.hourly_microusd),
+            "submitted_at": _moment(self.submitted_at),
+            "sent_at": _moment(self.sent_at),
+            "created_at": _moment(self.created_at),
+            "running_at": _moment(self.running_at),
+            "ended_at": _moment(self.ended_at),
+            "run_after": _moment(self.run_after),
+        }
+
+
+@dataclass(frozen=True)
+class EventView:
+    """One line of a job's timeline."""
+
+    at: datetime
+    event: str
+    state: str
+    actor: str
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {
+            "at": _moment(self.at),
+            "event": self.event,
+            "state": self.state,
+            "actor": self.actor,
+            "detail": self.detail,
+        }
+
+
+@dataclass(frozen=True)
+class JobDetail:
+    """One job with its timeline, oldest line first."""
+
+    job: JobView
+    timeline: tuple[EventView, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {**self.job.to_json(), "timeline": [event.to_json() for event in self.timeline]}
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something that a person should look at: a paused account, a parked job."""
+
+    code: str
+    message: str
+    since: datetime | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {"code": self.code, "message": self.message, "since": _moment(self.since)}
+
+
+@dataclass(frozen=True)
+class WindowView:
+    """A rate window as it stands."""
+
+    route: str
+    bucket: int
+    allowed: int
+    seconds: float
+    spent: int
+    opened_at: datetime | None
+    closed_until: datetime | None
+    refused: int
+    refused_at: datetime | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {
+            "route": self.route,
+            "bucket": self.bucket,
+            "allowed": self.allowed,
+            "seconds": self.seconds,
+            "spent": self.spent,
+            "opened_at": _moment(self.opened_at),
+            "closed_until": _moment(self.closed_until),
+            "refused": self.refused,
+            "refused_at": _moment(self.refused_at),
+        }
+
+
+@dataclass(frozen=True)
+class Status:
+    """The service as a whole."""
+
+    installation: str
+    alarms: tuple[Alarm, ...]
+    windows: tuple[WindowView, ...]
+    catalog: str
+    """``fresh``, ``stale``, ``none`` (not read yet) or ``failed`` (the first read failed)."""
+    catalog_fetched_at: datetime | None
+    worker_seen_at: datetime | None
+    states: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {
+            "installation": self.installation,
+            "alarms": [alarm.to_json() for alarm in self.alarms],
+            "rate_windows": [window.to_json() for window in self.windows],
+            "catalog": {"state": self.catalog, "fetched_at": _moment(self.catalog_fetched_at)},
+            "worker_seen_at": _moment(self.worker_seen_at),
+            "states": self.states,
+        }
