@@ -31,10 +31,8 @@ def build_app(world: World, clock: Adjustable) -> App:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = _request(scope, await _body(receive))
-        if request.path.startswith(PREFIX):
-            reply = control(world, clock, request)
-        else:
-            reply = handle(world, request, clock())
+        levers = request.path.startswith(PREFIX)
+        reply = control(world, clock, request) if levers else handle(world, request, clock())
         await _deliver(reply, scope, receive, send)
 
     return app
