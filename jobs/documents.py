@@ -106,11 +106,13 @@ def _parsed(data: object) -> tuple[FleetRequest | None, tuple[RequestFault, ...]
 
 
 def _located(fault: RequestFault, lines: Mapping[str, int]) -> RequestFault:
-    """Give a fault the line of its place, or of the nearest place above that has one."""
+    """Give a fault without a line that of its place, or of the nearest place above that has one."""
+    if fault.line is not None:
+        return fault
     pointer = fault.pointer
     while pointer and pointer not in lines:
         pointer = pointer.rpartition("/")[0]
-    return replace(fault, line=lines.get(pointer, fault.line))
+    return replace(fault, line=lines.get(pointer))
 
 
 # From text to nodes
