@@ -5,7 +5,14 @@ from simulator.api import handle
 from simulator.control import control
 from simulator.faults import FaultError, Faults, Rule, parse_rule
 from simulator.limits import Bucket, Limits
-from simulator.options import SimulatorOptions, add_arguments, build_world, from_arguments
+from simulator.options import (
+    SimulatorOptions,
+    add_arguments,
+    build_world,
+    from_arguments,
+    parse_jitter,
+    parse_limit,
+)
 from simulator.server import SimulatorServer, background, build_app, serve
 from simulator.transport import WorldTransport
 from simulator.wire import SimReply, SimRequest
@@ -33,6 +40,8 @@ __all__ = [
     "control",
     "from_arguments",
     "handle",
+    "parse_jitter",
+    "parse_limit",
     "parse_rule",
     "serve",
 ]

@@ -105,7 +105,9 @@ def _limits(world: World, body: Body, now: float) -> Any:  # noqa: ANN401, ARG00
         elif name not in world.limits.classes:
             raise FaultError(f"{name}: expected one of {', '.join(world.limits.classes)}, backends")
         else:
-            world.limits.set(name, [Bucket(int(limit), float(seconds)) for limit, seconds in windows])
+            world.limits.set(
+                name, [Bucket(int(limit), float(seconds), *shown) for limit, seconds, *shown in windows]
+            )
     return {
         name: [[bucket.limit, bucket.window] for bucket in buckets]
         for name, buckets in world.limits.classes.items()

@@ -35,6 +35,12 @@ class Filter:
     order_by: str | None = None
     descending: bool = False
     equal: Mapping[str, Any] | None = None
+    plain: bool = False
+    """Whether ``equal`` is all there is to the test."""
+
+    def names_only(self, field: str) -> bool:
+        """Whether the test is that one text field has one value, and nothing else."""
+        return self.plain and [*(self.equal or ())] == [field] and isinstance((self.equal or {})[field], str)
 
     def apply(self, records: Iterable[Record]) -> list[Any]:
         """The records that match, in order (in their own order where none was asked for)."""
@@ -62,7 +68,7 @@ def parse_filter(text: str | None, collection: str) -> Filter:
         raise refusal(400, "Must be one of asc, desc", "X-Filter")
     equal = {key: value for key, value in tree.items() if not isinstance(value, dict | list)}
     test = _all(tree, FILTERABLE[collection], "") if tree else None
-    return Filter(test, order_by, order == "desc", equal)
+    return Filter(test, order_by, order == "desc", equal, plain=len(equal) == len(tree))
 
 
 def _all(tree: Any, fields: frozenset[str], prefix: str) -> Test:  # noqa: ANN401  # JSON is any

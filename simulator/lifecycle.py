@@ -31,10 +31,6 @@ class LifeClock:
         """Life seconds at wall time ``now``."""
         return self.life + (now - self.wall) * self.speed
 
-    def wall_at(self, life: float) -> float:
-        """The wall time of a moment of life."""
-        return self.wall + (life - self.life) / self.speed
-
     def change(self, speed: float, now: float) -> None:
         """Go on at another speed from ``now``."""
         self.life, self.wall, self.speed = self.at(now), now, speed

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.filters import parse_filter
@@ -87,6 +87,7 @@ def _page(count, **query):
     return paginate(range(count), query, show=lambda one: one)
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 1200), size=st.integers(25, 500))
 def test_the_pages_together_are_the_collection(count, size):
     """Read page by page, every item comes exactly once and in order."""

@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator import Bucket, Limits
@@ -96,6 +96,7 @@ def test_lists_claim_the_general_figure():
     assert (tickets[0].limit, tickets[0].remaining) == (1840, 1839)
 
 
+@settings(deadline=None)
 @given(
     limit=st.integers(1, 5),
     window=st.floats(0.5, 20),

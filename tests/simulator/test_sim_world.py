@@ -131,6 +131,8 @@ def test_lists_use_tag_label_and_order(api):
     for number in (1, 2, 3):
         api.create(label=f"web-{number}", tags=["web", f"nw:{number}.1"])
     assert api.labels({"tags": "nw:2.1"}) == ["web-2"]
+    assert api.labels({"tags": "web"}) == ["web-1", "web-2", "web-3"]
+    assert api.labels({"tags": "nothing"}) == []
     assert api.labels({"label": "web-3", "tags": "web"}) == ["web-3"]
     assert api.labels({"label": "web-3", "tags": "nw:1.1"}) == []
     assert api.labels({"tags": "web", "+order_by": "label", "+order": "desc"}) == ["web-3", "web-2", "web-1"]
