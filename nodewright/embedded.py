@@ -1,5 +1,6 @@
 """The embedded Valkey: a broker and cache of one stack's own, on loopback, with a password, without persistence."""
 
+import os
 import secrets
 import socket
 import sys
@@ -51,7 +52,7 @@ class EmbeddedValkey:
 
     def _part(self, environment: dict[str, str]) -> Part:
         program = ValkeyServer(data_dir=self.folder)._binary_path  # noqa: SLF001 - it tells nobody else
-        tether = (sys.executable, "-P", "-m", "nodewright.tether")
+        tether = (sys.executable, "-P", "-m", "nodewright.tether", str(os.getpid()))
         argv = (*tether, str(program), str(self.folder / "valkey.conf"))
         return Part("valkey", argv, environment, self.folder / "valkey.log")
 

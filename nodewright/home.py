@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from nodewright.failures import BadInput
+
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 
 
-class HomeError(Exception):
+class HomeError(BadInput):
     """The folder cannot be used; the message says which path and why."""
 
 

@@ -16,7 +16,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
+
+from nodewright.failures import Failure
 
 STOP_SECONDS: Final = 20.0
 """How long a part may take to stop by itself."""
@@ -38,7 +40,7 @@ class Part:
     """File descriptors that it inherits."""
 
 
-class PartFailed(Exception):  # noqa: N818 - it names the case
+class PartFailed(Failure):
     """A part cannot run; the message names it, how it ended, and the end of its log."""
 
 
@@ -207,7 +209,7 @@ class Supervisor:
             _await(keepers, hurry or threading.Event())
         self._keepers.clear()
 
-    def __enter__(self) -> "Supervisor":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -17,6 +17,8 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from nodewright.failures import BadInput
+
 DEFAULT_PORT: Final = 8480
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical"})
@@ -25,12 +27,8 @@ _REDIS_SCHEMES: Final = re.compile(r"(rediss?|valkeys?|unix|redis\+socket|sentin
 _BUCKET: Final = re.compile(r"(\d+)/(\d+(?:\.\d+)?)")
 
 
-class SettingsError(ValueError):
-    """One or more settings are wrong; ``faults`` holds a sentence for each, without any secret."""
-
-    def __init__(self, faults: list[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("\n".join(faults))
+class SettingsError(BadInput):
+    """One or more settings are wrong; the sentences name each with its value, but never a secret."""
 
 
 @dataclass(frozen=True)
@@ -267,9 +265,9 @@ class Settings(BaseSettings):
         try:
             settings = cls(**given)
         except ValidationError as error:
-            raise SettingsError([*faults, *_sentences(error, given)]) from None
+            raise SettingsError(*faults, *_sentences(error, given)) from None
         if faults:
-            raise SettingsError(faults)
+            raise SettingsError(*faults)
         return settings
 
     @property

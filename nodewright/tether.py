@@ -1,4 +1,4 @@
-"""``python -m nodewright.tether PROGRAM ARG…``: run a program of others so that it dies with its parent.
+"""``python -m nodewright.tether PARENT PROGRAM ARG…``: run a program of others so that it dies with its parent.
 
 On Linux the kernel sees to it, and this process becomes the program. Elsewhere this process stays, and stops the
 program when its own standard input ends.
@@ -16,15 +16,16 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 def main(argv: list[str]) -> int:
-    """Run ``argv``; does not return on Linux."""
+    """Run the program, a child of the process ``PARENT``; does not return on Linux."""
+    parent, *program = argv
     if sys.platform == "linux":
-        _become(argv)
-    return _accompany(argv)
+        _become(int(parent), program)
+    return _accompany(program)
 
 
-def _become(argv: list[str]) -> None:
+def _become(parent: int, argv: list[str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:  # the parent died before the kernel was told
+    if os.getppid() != parent:  # the parent died before the kernel was told
         sys.exit(1)
     os.execv(argv[0], argv)  # noqa: S606 - no shell is wanted
 

@@ -1,0 +1,138 @@
+"""What commands print: readable at 80 columns on a terminal, plain in a pipe, JSON and CSV for programs."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nodewright.client import Fleet, Job
+
+PIPE_WIDTH: Final = 400
+STATE_STYLES: Final = {
+    "running": "green",
+    "booting": "cyan",
+    "creating": "blue",
+    "uncertain": "yellow",
+    "failed": "red",
+    "rejected": "red",
+    "deleting": "magenta",
+}
+JOB_COLUMNS: Final = (
+    "id",
+    "fleet",
+    "label",
+    "state",
+    "linode_id",
+    "ipv4",
+    "ipv6",
+    "type",
+    "region",
+    "image",
+    "error_code",
+    "error_reason",
+    "error_field",
+    "submitted_at",
+    "created_at",
+    "running_at",
+)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console; in a pipe it is wide, so that nothing is cut, and writes no escape codes."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PIPE_WIDTH
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False, markup=False)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - JSON is any of its types
+    """Print one JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_job_csv(jobs: Iterable[Job]) -> None:
+    """Print jobs as CSV, one row each as it comes."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(JOB_COLUMNS)
+    for job in jobs:
+        row = _flat(job)
+        writer.writerow([_cell(row.get(name)) for name in JOB_COLUMNS])
+
+
+def _flat(job: Job) -> dict[str, Any]:
+    row = job.to_json()
+    error = row.pop("error", None) or {}
+    return {**row, **{f"error_{name}": value for name, value in error.items()}}
+
+
+def _cell(value: object) -> object:
+    # A spreadsheet would run a text that begins like this as a formula.
+    if isinstance(value, str) and value[:1] in "=+-@\t\r" and value:
+        return f"'{value}"
+    return "" if value is None else value
+
+
+def print_job_json(jobs: Iterable[Job]) -> None:
+    """Print ``{"jobs": […]}``, job by job, so that a million rows need no memory."""
+    sys.stdout.write('{"jobs": [')
+    for index, job in enumerate(jobs):
+        sys.stdout.write(",\n" if index else "\n")
+        sys.stdout.write(json.dumps(job.to_json(), ensure_ascii=False))
+    sys.stdout.write("\n]}\n")
+
+
+def state_text(state: str) -> Text:
+    """Return a state in its colour."""
+    return Text(state, style=STATE_STYLES.get(state, ""))
+
+
+def states_line(states: dict[str, int]) -> str:
+    """Return ``40 running · 12 booting``."""
+    return " · ".join(f"{count} {state}" for state, count in states.items() if count) or "nothing yet"
+
+
+def grid(*columns: str, right: Sequence[str] = ()) -> Table:
+    """Return an empty table in the house style."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return table
+
+
+def fleet_table(fleets: Iterable[Fleet]) -> Table:
+    """Return fleets as a table."""
+    table = grid("FLEET", "COUNT", "STATES", "SUBMITTED", right=["COUNT"])
+    for fleet in fleets:
+        submitted = str(fleet.to_json().get("created_at") or "")[:19].replace("T", " ")
+        table.add_row(fleet.name, str(fleet.count), states_line(fleet.states), submitted)
+    return table
+
+
+def job_table(jobs: Iterable[Job]) -> Table:
+    """Return jobs as a table: their error where they have one."""
+    table = grid("LABEL", "STATE", "LINODE", "IPV4", "REGION", right=["LINODE"])
+    rows = list(jobs)
+    with_errors = any(job.error for job in rows)
+    if with_errors:
+        table.add_column("ERROR", overflow="fold", ratio=1)
+    for job in rows:
+        cells = (job.label, state_text(job.state), str(job.linode_id or ""), job.ipv4 or "", _region(job))
+        table.add_row(*cells, *((error_text(job),) if with_errors else ()))
+    return table
+
+
+def _region(job: Job) -> str:
+    return str(job.to_json().get("region") or "")
+
+
+def error_text(job: Job) -> str:
+    """Return why a job ended or waits, or nothing."""
+    if job.error is None:
+        return ""
+    reason = f": {job.error.reason}" if job.error.reason else ""
+    return f"{job.error.code}{reason}"

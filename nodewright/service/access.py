@@ -1,0 +1,74 @@
+"""Who calls: API keys as bearer tokens; for the page also HTTP Basic, because that is what a browser can send."""
+
+import base64
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+
+from jobs.keys import Principal
+from nodewright.service.problems import Problem
+from nodewright.settings import LOOPBACK
+
+Authenticate = Callable[[str], Principal | None]
+_BASIC: Final = 'Basic realm="Nodewright: any name, and an API key as password", charset="UTF-8"'
+
+
+def require_key(request: Request) -> Principal:
+    """Return whose key the request carries."""
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not key.strip():
+        raise _refusal("an API key is needed: send `Authorization: Bearer KEY`", "Bearer")
+    return _known(request, key.strip(), "Bearer")
+
+
+def require_reader(request: Request) -> Principal | None:
+    """Return whose key a person's request carries; None on a local stack's own machine, where none is needed."""
+    kind, _, given = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "basic":
+        return _known(request, _password(given), _BASIC)
+    if not kind and request.app.state.deps.local and _at_loopback(request):
+        return None
+    if not kind:
+        raise _refusal("an API key is needed", _BASIC)
+    return require_key(request)
+
+
+def _at_loopback(request: Request) -> bool:
+    # A name that merely resolves to loopback (DNS rebinding) would let any web page read this one.
+    return request.url.hostname in LOOPBACK
+
+
+def _known(request: Request, key: str, scheme: str) -> Principal:
+    authenticate: Authenticate = request.app.state.deps.authenticate
+    principal = authenticate(key)
+    if principal is None:
+        raise _refusal("the API key is unknown, revoked or expired", scheme)
+    return principal
+
+
+def _password(given: str) -> str:
+    try:
+        return base64.b64decode(given, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
+
+
+def _refusal(detail: str, scheme: str) -> Problem:
+    return Problem(HTTPStatus.UNAUTHORIZED, "unauthenticated", detail, headers={"WWW-Authenticate": scheme})
+
+
+def _with_scope(scope: str) -> Callable[[Principal], Principal]:
+    def check(principal: Annotated[Principal, Depends(require_key)]) -> Principal:
+        if scope not in principal.scopes:
+            raise Problem(HTTPStatus.FORBIDDEN, "missing_key_scope", f"the API key lacks the scope `{scope}`")
+        return principal
+
+    return check
+
+
+Submitter = Annotated[Principal, Depends(_with_scope("submit"))]
+Reader = Annotated[Principal, Depends(_with_scope("read"))]
+Operator = Annotated[Principal, Depends(_with_scope("operate"))]
+PageReader = Annotated[Principal | None, Depends(require_reader)]

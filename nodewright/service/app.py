@@ -1,0 +1,29 @@
+"""The application: built by a function from what it is given, so that importing it does nothing."""
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from nodewright.service import health, page, problems, routes
+from nodewright.service.deps import ServiceDeps
+from nodewright.service.tracing import RequestIds
+
+__all__ = ["ServiceDeps", "create_app"]
+
+
+def create_app(deps: ServiceDeps) -> FastAPI:
+    """Return the service as an ASGI application."""
+    app = FastAPI(
+        title="Nodewright",
+        version=version("nodewright"),
+        description="Provisions fleets of Linodes, each instance exactly once.",
+        docs_url=None,  # its page loads scripts from a CDN
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.deps = deps
+    app.add_middleware(RequestIds)
+    problems.install(app)
+    for part in (routes, health, page):
+        part.install(app)
+    return app

@@ -1,0 +1,67 @@
+"""Reading a JSON body: bounded, strict, and refused with words that help."""
+
+import json
+from http import HTTPStatus
+from typing import Annotated, Any, Final, NoReturn
+
+from fastapi import Depends, Request
+
+from nodewright.service.problems import Problem, malformed
+
+MAX_BYTES: Final = 8 * 1024 * 1024
+
+
+async def read_json(request: Request) -> Any:  # noqa: ANN401 - JSON is any of its types
+    """Return the decoded body of ``request``."""
+    _check_type(request.headers.get("content-type", ""))
+    return parse_json(await _read(request))
+
+
+def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is any of its types
+    """Decode strict JSON: UTF-8, no NaN, no key twice.
+
+    Raises:
+        Problem: it is not that.
+
+    """
+    try:
+        return json.loads(body.decode(), parse_constant=_no_constant, object_pairs_hook=_once)
+    except UnicodeDecodeError as error:
+        raise malformed(f"the body is not UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise malformed("the body nests too deeply") from None
+    except ValueError as error:
+        raise malformed(f"the body is not JSON: {error}") from None
+
+
+async def _read(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            detail = f"the body is larger than {MAX_BYTES // 1024**2} MiB"
+            raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", detail)
+    return bytes(body)
+
+
+def _check_type(value: str) -> None:
+    media_type = value.partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        detail = f"expected the media type application/json, got {media_type or 'none'!r}"
+        raise malformed(detail, status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:100]!r} stands twice")
+    return found
+
+
+JsonBody = Annotated[Any, Depends(read_json)]

@@ -1,0 +1,171 @@
+"""Running the HTTP service: its socket, its keys, and where clients find it."""
+
+import hmac
+import os
+import signal
+import socket
+from collections.abc import Callable
+from random import SystemRandom
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from jobs import keys, schema
+from jobs.database import Database
+from jobs.keys import Principal
+from nodewright.failures import BadInput
+from nodewright.home import Home, ServiceAddress
+from nodewright.service import ServiceDeps, create_app
+from nodewright.settings import DEFAULT_PORT, LOOPBACK, Settings
+from nodewright.wiring import TENANT, Wiring, local_key
+
+SHORTEST_KEY: Final = 24
+_PORTS_TRIED: Final = 100
+_BACKLOG: Final = 2048
+
+
+def reserve(host: str, port: int | None) -> socket.socket:
+    """Return a socket bound to ``port``, or without one to the first free port from the default on.
+
+    It does not listen yet: until the service does, callers are refused at once instead of left waiting.
+
+    Raises:
+        BadInput: the port is taken, or the address is not this machine's.
+
+    """
+    if port is not None:
+        return _bind(host, port)
+    for candidate in range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED):
+        try:
+            return _bind(host, candidate)
+        except PortTaken:
+            continue
+    raise BadInput(
+        f"no port from {DEFAULT_PORT} to {DEFAULT_PORT + _PORTS_TRIED - 1} is free; choose one by --port"
+    )
+
+
+class PortTaken(BadInput):
+    """Another program listens there."""
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named, or asyncio leaves Nagle's algorithm on and each answer waits 40 ms.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        # A bound socket that does not listen lets others bind as well; a taken port shows when listening only.
+        _refuse_a_listener(host, port)
+    except OSError as error:
+        bound.close()
+        raise PortTaken(
+            f"--port: {host}:{port} cannot be used ({error.strerror}); choose another port"
+        ) from None
+    except PortTaken:
+        bound.close()
+        raise
+    return bound
+
+
+def _refuse_a_listener(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.settimeout(0.2)
+        if probe.connect_ex((host, port)) == 0:
+            raise PortTaken(f"--port: {host}:{port} is taken by another program; choose another port")
+
+
+def url_of(bound: socket.socket) -> str:
+    """Return the URL of a socket."""
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(wiring: Wiring, bound: socket.socket, *, notify: Callable[[], None]) -> None:
+    """Serve on ``bound`` until SIGINT or SIGTERM; a service on loopback tells the home folder where it is.
+
+    Raises:
+        BadInput: the address is not loopback and there is no API key, or the database's version is another.
+        NotReached: the database does not answer.
+
+    """
+    host = bound.getsockname()[0]
+    local = host in LOOPBACK
+    _refuse_without_key(wiring.settings, host, local=local)
+    with wiring.database() as database:
+        if not schema.is_current(database):
+            raise BadInput(f"{database} is not at this version of Nodewright; run `nodewright migrate`")
+        deps = ServiceDeps(
+            wiring.service(database, notify=notify),
+            authenticate=Authenticator(database, wiring.settings),
+            ready=lambda: _why_not_ready(database),
+            tenant=TENANT,
+            local=local,
+        )
+        if not local:
+            _run(create_app(deps), bound, wiring.settings)
+            return
+        _serve_locally(create_app(deps), bound, wiring, database)
+
+
+def _serve_locally(app: FastAPI, bound: socket.socket, wiring: Wiring, database: Database) -> None:
+    home: Home = wiring.home
+    home.make()
+    key = local_key(database, home, dice=SystemRandom())
+    home.announce(ServiceAddress(url_of(bound), key, os.getpid()))
+    try:
+        _run(app, bound, wiring.settings)
+    finally:
+        home.withdraw(os.getpid())
+
+
+def _run(app: FastAPI, bound: socket.socket, settings: Settings) -> None:
+    config = uvicorn.Config(
+        app,
+        backlog=_BACKLOG,
+        access_log=False,
+        log_level="warning" if settings.log_level == "info" else settings.log_level,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+        ws="none",
+        lifespan="off",
+    )
+    # uvicorn raises the signal that ended it once more, for whoever was there before; nobody is.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    uvicorn.Server(config).run(sockets=[bound])
+
+
+def _refuse_without_key(settings: Settings, host: str, *, local: bool) -> None:
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    if key and len(key) < SHORTEST_KEY:
+        raise BadInput(f"NODEWRIGHT_API_KEY: expected at least {SHORTEST_KEY} characters, got {len(key)}")
+    if not local and not key:
+        raise BadInput(
+            f"NODEWRIGHT_HOST: {host} can be reached from other machines, and no API key is set; "
+            "set NODEWRIGHT_API_KEY, or listen on 127.0.0.1"
+        )
+
+
+class Authenticator:
+    """Knows whose a key is: the one that the settings give, or one that the table holds."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._given = settings.api_key
+
+    def __call__(self, key: str) -> Principal | None:
+        """Return whom ``key`` stands for, or None."""
+        given = self._given.get_secret_value() if self._given else ""
+        if given and hmac.compare_digest(given.encode(), key.encode()):
+            return Principal("settings", TENANT, frozenset(keys.SCOPES))
+        return keys.check(self._database, key)
+
+
+def _why_not_ready(database: Database) -> str | None:
+    try:
+        return None if schema.is_current(database) else "the database waits for `nodewright migrate`"
+    except Exception as error:  # noqa: BLE001 - whatever it is, the service is not ready
+        return f"the database does not answer ({type(error).__name__})"

@@ -1,0 +1,137 @@
+"""From settings to live objects: the database, the vault, the jobs service. Each command opens what it needs."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random, SystemRandom
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs import house, keys, schema
+from jobs.catalog import Catalog
+from jobs.database import Database
+from jobs.fleets import Guards
+from jobs.service import Service
+from jobs.vault import Vault, new_key
+from nodewright.failures import NotReached
+from nodewright.home import Home
+from nodewright.settings import Settings, SettingsError
+
+TENANT: Final = "default"
+"""The only tenant of a local stack."""
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """What the settings lead to, opened when asked for."""
+
+    settings: Settings
+
+    @property
+    def home(self) -> Home:
+        """The local stack's folder."""
+        return Home(self.settings.home_folder)
+
+    @property
+    def database_url(self) -> str:
+        """The database that the settings name, else the one in the home folder."""
+        given = self.settings.database_url
+        return given.get_secret_value() if given else self.home.database_url
+
+    def encryption_keys(self) -> tuple[str, ...]:
+        """Return the keys, newest first; a home folder gets one of its own when first needed."""
+        given = self.settings.encryption_keys
+        text = given.get_secret_value() if given else self.home.encryption_key(new_key)
+        return tuple(key.strip() for key in text.split(",") if key.strip())
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """Open the database, and close it afterwards.
+
+        Raises:
+            NotReached: it does not answer.
+
+        """
+        if self.settings.database_url is None:
+            self.home.make()
+        database = Database(self.database_url)
+        try:
+            _check(database)
+            yield database
+        finally:
+            database.close()
+
+    def service(self, database: Database, *, notify: Callable[[], None]) -> Service:
+        """Return the jobs service over ``database``."""
+        settings = self.settings
+        return Service(
+            database,
+            vault=self._vault(),
+            guards=Guards(settings.max_instances, settings.max_hourly_microusd, settings.max_count),
+            catalogs=CatalogReader(database),
+            notify=notify,
+            dice=SystemRandom(),
+        )
+
+    def _vault(self) -> Vault:
+        try:
+            return Vault(self.encryption_keys())
+        except ValueError as error:
+            raise SettingsError(f"NODEWRIGHT_ENCRYPTION_KEYS: {error}") from None
+
+
+def migrate(database: Database) -> None:
+    """Bring the database to the newest version.
+
+    Raises:
+        NotReached: the database refuses.
+
+    """
+    try:
+        schema.upgrade(database, dice=SystemRandom())
+    except SQLAlchemyError as error:
+        raise NotReached(f"{database} cannot be migrated: {_first_line(error)}") from error
+
+
+def local_key(database: Database, home: Home, *, dice: Random) -> str:
+    """Return the local client's key, made when there is none yet."""
+    return home.local_key(
+        valid=lambda key: keys.check(database, key) is not None,
+        make=lambda: keys.create_key(database, tenant=TENANT, name="local", dice=dice),
+    )
+
+
+def _check(database: Database) -> None:
+    try:
+        with database.read() as tx:
+            tx.connection.exec_driver_sql("SELECT 1")
+    except SQLAlchemyError as error:
+        raise NotReached(f"{database} cannot be reached: {_first_line(error)}") from error
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    cause = getattr(error, "orig", None) or error
+    return str(cause).strip().partition("\n")[0]
+
+
+class CatalogReader:
+    """Reads an account's catalog from the database, and parses it again only when it changed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, Catalog] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, account_id: str) -> Catalog | None:
+        """Return the account's last good catalog, or None while there is none."""
+        with self._lock, self._database.read() as tx:
+            version = house.catalog_version(tx, account_id)
+            known = self._known.get(account_id)
+            if known is not None and known.version == version:
+                return known
+            found = house.load_catalog(tx, account_id)
+            if found is not None:
+                self._known[account_id] = found
+            return found
