@@ -35,6 +35,7 @@ from simulator.world import Operation, World
 INVALID_TOKEN = "Invalid Token"  # noqa: S105  # the API's words
 MISSING_SCOPE = "Your OAuth token is not authorized to use this endpoint."
 OK = 200
+_LONGEST_ID = 18
 
 _CHANGES = frozenset({"create", "update", "delete", "boot", "shutdown", "reboot"})
 
@@ -89,9 +90,13 @@ def _understand(world: World, request: SimRequest) -> Asked:
 
 
 def _label(world: World, route: str, ident: str) -> str | None:
-    if route.startswith(INSTANCES) and ident.isascii() and ident.isdigit():
+    if route.startswith(INSTANCES) and _is_number(ident):
         return world.label_of(int(ident))
     return None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _LONGEST_ID
 
 
 def _bearer(request: SimRequest) -> str | None:
@@ -102,7 +107,7 @@ def _bearer(request: SimRequest) -> str | None:
 def _json_object(body: bytes) -> Mapping[str, Any] | None:
     try:
         value = json.loads(body or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -192,7 +197,7 @@ def _operation(asked: Asked, endpoint: Endpoint, *, fate: BootFate, lag: float) 
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
+    if not _is_number(text):
         raise refusal(404, "Not found")
     return int(text)
 

@@ -98,7 +98,7 @@ def _image_complaints(body: Body, image: Row | None, plan: Row | None) -> Iterat
 def _metadata_complaints(body: Body, region: Row | None, image: Row | None) -> Iterator[Complaint]:
     metadata = body.get("metadata")
     user_data = metadata.get("user_data") if isinstance(metadata, dict) else None
-    if user_data is None:
+    if user_data in (None, ""):
         return
     size = _decoded_size(user_data)
     if size is None:

@@ -56,18 +56,21 @@ def parse_filter(text: str | None, collection: str) -> Filter:
     if not text:
         return Filter()
     try:
-        tree = json.loads(text)
-    except ValueError:
-        tree = None
+        return _read(json.loads(text), FILTERABLE[collection])
+    except (ValueError, RecursionError):
+        _not_understood()
+
+
+def _read(tree: Any, fields: frozenset[str]) -> Filter:  # noqa: ANN401  # JSON is any
     if not isinstance(tree, dict):
-        raise refusal(400, "Filter not valid JSON", "X-Filter")
+        _not_understood()
     order_by, order = tree.pop("+order_by", None), tree.pop("+order", "asc")
     if order_by is not None:
-        _check_field(order_by, FILTERABLE[collection])
+        _check_field(order_by, fields)
     if order not in ("asc", "desc"):
         raise refusal(400, "Must be one of asc, desc", "X-Filter")
     equal = {key: value for key, value in tree.items() if not isinstance(value, dict | list)}
-    test = _all(tree, FILTERABLE[collection], "") if tree else None
+    test = _all(tree, fields, "") if tree else None
     return Filter(test, order_by, order == "desc", equal, plain=len(equal) == len(tree))
 
 
@@ -151,7 +154,7 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def _check_field(name: Any, fields: frozenset[str]) -> None:  # noqa: ANN401
-    if name in fields or f"{str(name).partition('.')[0]}.*" in fields:
+    if isinstance(name, str) and (name in fields or f"{name.partition('.')[0]}.*" in fields):
         return
     raise refusal(400, f"Cannot filter on {name}", "X-Filter")
 

@@ -9,6 +9,7 @@ T = TypeVar("T")
 
 DEFAULT_SIZE = 100
 SMALLEST, LARGEST = 25, 500
+_TOO_LONG = 10
 
 
 def paginate(
@@ -37,6 +38,7 @@ def _number(
     text = query.get(field)
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or int(text) < low or (high is not None and int(text) > high):
+    digits = text.isascii() and text.isdigit() and len(text) < _TOO_LONG
+    if not digits or int(text) < low or (high is not None and int(text) > high):
         raise refusal(400, reason, field)
     return int(text)

@@ -31,7 +31,11 @@ class SimRequest:
 
 @dataclass(frozen=True, slots=True)
 class SimReply:
-    """What to answer, and how: ``delay`` is in seconds, before the first byte (and before any outcome)."""
+    """What to answer, and how.
+
+    ``delay`` is in seconds, before the first byte (and before any outcome). Where the outcome is no reply, status
+    is 0.
+    """
 
     status: int
     headers: Headers = ()

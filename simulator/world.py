@@ -294,7 +294,9 @@ class World:
             self._relabel(instance, body["label"])
         if body.get("tags") is not None:
             self._retag(instance, list(body["tags"]))
-        kept = {name: body[name] for name in ("group", "watchdog_enabled") if name in body}
+        kept: dict[str, Any] = {"group": str(body["group"] or "")} if "group" in body else {}
+        if "watchdog_enabled" in body:
+            kept["watchdog_enabled"] = bool(body["watchdog_enabled"])
         instance.change(updated=iso(now), **kept)
         return instance.rendered(self.clock.at(now))
 
@@ -358,7 +360,7 @@ def _shown(ident: int, body: Mapping[str, Any], plan: Row, date: str) -> dict[st
     return {
         "id": ident,
         "label": body.get("label") or f"linode{ident}",
-        "group": body.get("group", ""),
+        "group": str(body.get("group") or ""),
         "created": date,
         "updated": date,
         "type": plan["id"],

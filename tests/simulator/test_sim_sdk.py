@@ -96,3 +96,13 @@ def test_the_sdk_reads_profile_and_account(sdk):
     """The pages that it loads for a user."""
     assert sdk.profile().username == "simulated"
     assert sdk.account().email == "simulated@example.org"
+
+
+def test_the_sdk_waits_out_a_429():
+    """With the rate headers the SDK sends again after the window, and every machine is made once."""
+    with background(SimulatorOptions(create_limit=2, create_window=1.0)) as server:
+        client = linode_api4.LinodeClient(server.token, base_url=server.url)
+        with contextlib.closing(client.session):
+            made = [_create(client, f"wait-{number}").id for number in range(3)]
+        audit = httpx.get(f"{server.root}/_control/audit").json()
+    assert len(set(made)) == audit["kept"] == 3
