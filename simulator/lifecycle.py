@@ -122,7 +122,7 @@ class Event:
             "id": self.ident,
             "action": self.action,
             "created": iso(self.created),
-            "duration": max(0.0, min(life, self.timeline[-1][0]) - self.timeline[0][0]),
+            "duration": round(max(0.0, min(life, self.timeline[-1][0]) - self.timeline[0][0]), 3),
             "entity": self.entity,
             "secondary_entity": None,
             "message": "The boot failed." if status == "failed" else "",

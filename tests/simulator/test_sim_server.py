@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from simulator import SimulatorOptions, SimulatorServer, background
+from simulator.measure import creates_per_second
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,15 @@ def test_a_slow_call_takes_its_time(server, client):
     begin = time.monotonic()
     client.get("/profile")
     assert time.monotonic() - begin >= 0.3
+
+
+def test_its_rate_can_be_measured(server):
+    """The measuring tool makes what it says, and gives up on anything but a success."""
+    measured = {"token": server.token, "requests": 200, "connections": 4}
+    assert creates_per_second(server.url, prefix="measured", **measured) > 50
+    assert _audit(server)["per_tag"]["measured"] == 200
+    with pytest.raises(RuntimeError, match=r"expected 200, got .*400"):
+        creates_per_second(server.url, prefix="measured", **measured)
 
 
 def test_a_taken_port_is_an_error_at_once(server):

@@ -27,12 +27,24 @@ FIELDS = st.sampled_from(
         "metadata",
         "placement_group",
         "group",
+        "private_ip",
+        "backup_id",
     ]
-    + ["private_ip", "backup_id"]
 )
 KEYS = st.sampled_from(
-    ["+and", "+or", "+order", "+order_by", "+gt"]
-    + ["label", "tags", "id", "region", "placement_group", "entity.id"]
+    [
+        "+and",
+        "+or",
+        "+order",
+        "+order_by",
+        "+gt",
+        "label",
+        "tags",
+        "id",
+        "region",
+        "placement_group",
+        "entity.id",
+    ]
 )
 SENSIBLE = {"type": "g6-nanode-1", "region": "us-east"}
 
