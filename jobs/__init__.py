@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The jobs room: what a job is. States, rules, tables and every SQL statement; importing it does nothing."""

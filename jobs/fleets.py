@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from sqlalchemy import and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, insert, or_, select, update
 
 from jobs import transitions
 from jobs.catalog import Catalog
@@ -20,6 +20,7 @@ from jobs.validation import Report, judge, spec_of
 
 QUOTA: Final = "quota_exceeded"
 _ENDED: Final = (State.REJECTED.value, State.CANCELLED.value, State.DELETED.value)
+_UNBOUGHT: Final = (State.SUBMITTED, State.QUEUED, State.DISPATCHED, State.CREATING, State.UNCERTAIN)
 
 
 @dataclass(frozen=True)
@@ -273,21 +274,25 @@ def _settle_submitted(tx: Transaction, job: JobRecord, catalog: Catalog, *, acto
 # Secrets -------------------------------------------------------------------------------------------------------------
 
 
+def keeps_secrets(tx: Transaction) -> bool:
+    """Whether a fleet's secrets may be erased: it keeps some, and none of its jobs may still need them."""
+    return tx.execute(select(fleets.c.id).where(_unneeded()).limit(1)).first() is not None
+
+
+def _unneeded() -> ColumnElement[bool]:
+    needs = (
+        select(jobs.c.id)
+        .where(jobs.c.fleet_id == fleets.c.id, jobs.c.state.in_([state.value for state in _UNBOUGHT]))
+        .exists()
+    )
+    return and_(fleets.c.sealed.is_not(None), ~needs)
+
+
 def erase_secrets(tx: Transaction) -> int:
     """Erase the sealed secrets of fleets whose creates are all over; return how many."""
-    needs = (
-        select(func.count())
-        .select_from(jobs)
-        .where(
-            jobs.c.fleet_id == fleets.c.id,
-            jobs.c.state.in_(
-                [State.SUBMITTED, State.QUEUED, State.DISPATCHED, State.CREATING, State.UNCERTAIN]
-            ),
-        )
-        .scalar_subquery()
+    return int(
+        tx.execute(update(fleets).where(_unneeded()).values(sealed=None, secrets_erased=True)).rowcount
     )
-    over = and_(fleets.c.sealed.is_not(None), needs == 0)
-    return int(tx.execute(update(fleets).where(over).values(sealed=None, secrets_erased=True)).rowcount)
 
 
 def load_group(tx: Transaction, fleet_id: str, group: int) -> tuple[dict[str, Any], bytes | None, bool]:

@@ -82,6 +82,14 @@ def paused(tx: Transaction, account_id: str) -> tuple[str | None, str | None]:
     return (None, None) if row is None else (row[0], row[1])
 
 
+def unknown_at(tx: Transaction, account_id: str) -> datetime | None:
+    """Return when a create of the account last ended unknown."""
+    moment: datetime | None = tx.execute(
+        select(accounts.c.unknown_at).where(accounts.c.id == account_id)
+    ).scalar()
+    return moment
+
+
 def boot_seconds(tx: Transaction, account_id: str) -> float | None:
     """Return how long instances of the account lately took to run."""
     seconds: float | None = tx.execute(

@@ -85,6 +85,8 @@ class Event(StrEnum):
     GONE = "gone"
     RETRIED = "retried"
     FOUND = "found"
+    ORPHAN_DELETED = "orphan_deleted"
+    """An instance of an ended attempt was found and removed. It leads nowhere."""
 
 
 @dataclass(frozen=True)

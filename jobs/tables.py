@@ -86,6 +86,8 @@ class Account(SQLModel, table=True):
     """Not-sent and 5xx outcomes in a row; from a few on, creates go one probe at a time."""
     probe_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """No create before this; then one."""
+    unknown_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When a create's outcome was last unknown: reconcile looks more often for a while."""
     boot_seconds: float | None = None
     """How long instances lately took to run, smoothed."""
     created_at: datetime = Field(sa_type=UtcDateTime)

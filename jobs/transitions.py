@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import insert, select, tuple_, update
 
 from jobs.database import Transaction
-from jobs.records import RECORD_COLUMNS, JobRecord, job_events, jobs, record
+from jobs.records import RECORD_COLUMNS, JobRecord, accounts, job_events, jobs, record
 from jobs.states import Event, State, after
 
 Detail = dict[str, Any] | None
@@ -247,6 +247,7 @@ def unknown(
         "lease_until": None,
         "run_after": run_after,
     }
+    tx.execute(update(accounts).where(accounts.c.id == job.account_id).values(unknown_at=tx.now))
     return _move(tx, job, event, actor=actor, detail=_explained(reason), columns=columns)
 
 
@@ -346,11 +347,21 @@ def delete_asked(tx: Transaction, job: JobRecord, *, actor: str, why: str) -> Jo
 
 
 def delete_postponed(
-    tx: Transaction, job: JobRecord, reason: Reason, *, actor: str, run_after: datetime
+    tx: Transaction, job: JobRecord, reason: Reason | None, *, actor: str, run_after: datetime
 ) -> JobRecord | None:
-    """Try the delete again later: it was refused, or its outcome is unknown."""
-    columns = {**_error(reason), "looks": job.looks + 1, "run_after": run_after}
-    return _move(tx, job, Event.DELETE_POSTPONED, actor=actor, detail=_explained(reason), columns=columns)
+    """Look again later: the delete was taken (no reason), refused, or its outcome is unknown."""
+    looks = 0 if reason is None else job.looks + 1
+    columns = {**_error(reason), "looks": looks, "run_after": run_after}
+    detail = None if reason is None else _explained(reason)
+    return _move(tx, job, Event.DELETE_POSTPONED, actor=actor, detail=detail, columns=columns)
+
+
+def orphan_deleted(tx: Transaction, job: JobRecord, linode_id: int, *, actor: str, tag: str) -> None:
+    """Note on the job's timeline that an instance of one of its ended attempts was removed."""
+    detail = {"linode_id": linode_id, "tag": tag}
+    tx.execute(
+        insert(job_events), log_event(tx, job.id, Event.ORPHAN_DELETED, job.state, actor=actor, detail=detail)
+    )
 
 
 def gone(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("paused_reason", sa.Text(), nullable=True),
         sa.Column("faults", sa.Integer(), nullable=False),
         sa.Column("probe_at", UtcDateTime(), nullable=True),
+        sa.Column("unknown_at", UtcDateTime(), nullable=True),
         sa.Column("boot_seconds", sa.Float(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),

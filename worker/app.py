@@ -1,0 +1,257 @@
+"""Celery, fenced into one file: the app, its tasks, the bootstep that runs the loop, and the worker's process.
+
+A task is a wake-up that carries an id. Time lives in the rows, so there is no countdown, no eta, no retry and no
+result; see docs/explanation for what was measured.
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import Any, Final
+
+import structlog
+from celery import Celery, bootsteps
+from celery.utils.nodenames import host_format
+from kombu import Queue
+from sqlalchemy import select
+
+from api_client import LinodeClient, Timeouts
+from jobs.database import Database
+from jobs.records import installation
+from jobs.requests import InvalidRequest, parse_request
+from jobs.service import Service, ServiceError
+from jobs.vault import Vault
+from worker.cache import CatalogCache, connect
+from worker.config import WorkerConfig
+from worker.engine import Engine, Identity, Parts, fingerprint
+from worker.lookup import Lookup
+from worker.loop import Chore, Loop
+from worker.reconcile import Reconcile
+from worker.refresh import Refresh
+from worker.removal import Removal
+from worker.sweep import Intake, Sweep
+from worker.watch import Watch
+
+QUEUE: Final = "nodewright"
+CREATE_TASK: Final = "nodewright.create"
+WAKE_TASK: Final = "nodewright.wake"
+SUBMIT_TASK: Final = "nodewright.submit"
+CHORE_THREADS: Final = 6
+TIMEOUTS: Final = Timeouts(connect=3.0, read=20.0, write=5.0, pool=3.0)
+"""One send takes at most their total; the lease must be longer (a test holds it)."""
+
+
+def build_app(broker_url: str) -> Celery:
+    """Return a Celery app without tasks: enough to publish with."""
+    app = Celery("nodewright", broker=broker_url, set_as_current=False, autofinalize=True)
+    app.conf.update(
+        task_default_queue=QUEUE,
+        task_queues=[Queue(QUEUE)],
+        task_create_missing_queues=False,
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,
+        task_publish_retry=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=broker_url.startswith(("redis", "rediss", "socket", "redis+socket")),
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_soft_shutdown_timeout=20,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": 120,
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+        },
+    )
+    return app
+
+
+class Publisher:
+    """Sends wake-ups, best effort: a row whose wake-up is lost is found by its lease."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._log: Any = structlog.get_logger("worker.publish")
+
+    def jobs(self, job_ids: Sequence[str]) -> None:
+        """Send one wake-up per job."""
+        self._send([(CREATE_TASK, (job_id,)) for job_id in job_ids])
+
+    def __call__(self) -> None:
+        """Tell some worker that there is something to admit."""
+        self._send([(WAKE_TASK, ())])
+
+    def _send(self, messages: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+        try:
+            with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
+                for name, arguments in messages:
+                    self._app.send_task(
+                        name, args=arguments, producer=producer, queue=QUEUE, ignore_result=True
+                    )
+        except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport raises
+            self._log.warning(
+                "a wake-up could not be sent", error=type(error).__name__, messages=len(messages)
+            )
+
+
+class Notifier(Publisher):
+    """A wake-up sender for processes that are no workers, as the HTTP service."""
+
+    def __init__(self, broker_url: str) -> None:
+        super().__init__(build_app(broker_url))
+
+
+@dataclass(frozen=True)
+class _Assembly:
+    engine: Engine
+    loop: Loop
+    service: Service
+    database: Database
+    client: LinodeClient
+    executor: ThreadPoolExecutor
+
+
+def _assemble(config: WorkerConfig, app: Celery) -> _Assembly:
+    database = Database(config.database_url, pool_size=config.threads + CHORE_THREADS + 4)
+    client = LinodeClient(config.token, base_url=config.api_url, timeouts=TIMEOUTS)
+    cache = CatalogCache(database, connect(config.redis_url), monotonic=time.monotonic)
+    vault = Vault(config.encryption_keys) if config.encryption_keys else None
+    publisher = Publisher(app)
+    parts = Parts(
+        database=database,
+        client=client,
+        vault=vault,
+        catalogs=cache,
+        publish=publisher.jobs,
+        monotonic=time.monotonic,
+        dice=SystemRandom(),
+    )
+    engine = Engine(parts, _identity(config, database), config.pace)
+    executor = ThreadPoolExecutor(CHORE_THREADS, thread_name_prefix="chore")
+    loop = Loop(engine, build_chores(engine, cache), executor, limits=config.limits)
+    service = Service(
+        database,
+        vault=vault,
+        guards=config.guards,
+        catalogs=cache,
+        notify=loop.wake,
+        dice=SystemRandom(),
+        account_id=config.account_id,
+    )
+    return _Assembly(engine, loop, service, database, client, executor)
+
+
+def _identity(config: WorkerConfig, database: Database) -> Identity:
+    with database.read() as tx:
+        found: str = tx.execute(select(installation.c.id)).scalar_one()
+    return Identity(found, config.account_id, fingerprint(config.token), config.name)
+
+
+def build_chores(engine: Engine, cache: CatalogCache) -> list[Chore]:
+    """Return every chore of a worker."""
+    return [
+        Refresh(engine, cache.offer),
+        Watch(engine),
+        Lookup(engine),
+        Removal(engine),
+        Reconcile(engine),
+        Sweep(engine),
+        Intake(engine),
+    ]
+
+
+def _add_tasks(app: Celery, parts: _Assembly) -> None:
+    log: Any = structlog.get_logger("worker.tasks")
+
+    def create(job_id: str) -> None:
+        ended = parts.engine.create(job_id)
+        log.info("create", job=job_id, ended=ended)
+        parts.loop.wake()
+
+    def wake() -> None:
+        parts.loop.wake()
+
+    def submit(document: dict[str, Any]) -> None:
+        accept_document(parts.service, document, log)
+
+    for name, body in ((CREATE_TASK, create), (WAKE_TASK, wake), (SUBMIT_TASK, submit)):
+        app.task(body, name=name, ignore_result=True)
+
+
+def accept_document(service: Service, document: dict[str, Any], log: Any) -> None:  # noqa: ANN401 - structlog's logger
+    """Accept a fleet that another service sent by name: its document, with the fleet id that the sender chose."""
+    spec = dict(document)
+    fleet_id = str(spec.pop("fleet_id", ""))
+    try:
+        submission = service.accept(parse_request(spec), fleet_id=fleet_id, tenant="default", actor="celery")
+    except (InvalidRequest, ServiceError, ValueError) as error:
+        # Nobody waits for the answer; a message that can never be accepted must not come back.
+        log.warning("a submitted fleet was refused", fleet=fleet_id, reason=str(error))
+        return
+    log.info("a submitted fleet was accepted", fleet=submission.fleet.id, replayed=submission.replayed)
+
+
+def _loop_step(parts: _Assembly) -> type[bootsteps.StartStopStep]:
+    class LoopStep(bootsteps.StartStopStep):
+        """Runs the loop beside the consumer; stops before the pool does, so that nothing more is admitted."""
+
+        requires = {"celery.worker.components:Pool"}  # noqa: RUF012 - Celery's own form
+
+        def __init__(self, parent: Any, **options: Any) -> None:  # noqa: ANN401 - Celery's own signature
+            super().__init__(parent, **options)
+            self._thread = threading.Thread(target=parts.loop.run, name="loop", daemon=True)
+
+        def start(self, parent: Any) -> None:  # noqa: ANN401, ARG002 - Celery's own signature
+            self._thread.start()
+
+        def stop(self, parent: Any) -> None:  # noqa: ANN401, ARG002 - Celery's own signature
+            parts.loop.stop()
+            self._thread.join(timeout=5)
+
+    return LoopStep
+
+
+def run(config: WorkerConfig) -> int:
+    """Run a worker until SIGTERM or SIGINT; creates in flight are finished first. Returns the exit code."""
+    logging.basicConfig(level=config.log_level)
+    app = build_app(config.broker_url)
+    parts = _assemble(config, app)
+    _add_tasks(app, parts)
+    app.steps["worker"].add(_loop_step(parts))
+    app.finalize()
+    # Not `celery worker`: its command line puts the working folder first on the path, and a foreign `jobs` wins.
+    worker = app.Worker(
+        hostname=host_format(config.name),
+        pool="threads",
+        concurrency=config.threads,
+        loglevel=config.log_level,
+        optimization="fair",
+        without_gossip=True,
+        without_mingle=True,
+        quiet=True,
+    )
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        worker.start()
+    finally:
+        parts.loop.stop()
+        parts.executor.shutdown(wait=True, cancel_futures=True)
+        parts.client.close()
+        parts.database.close()
+    return int(worker.exitcode or 0)

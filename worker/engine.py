@@ -1,0 +1,399 @@
+"""The engine: admits, and carries one job through its create. It knows no Celery; it is given a way to publish.
+
+The run of a create is a list of phases over one record: claim, send, settle. Each effect (commit, send, publish) stands
+alone, so that a death between any two of them leaves something that the chores can go on from.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
+from random import Random
+from typing import Any, Final, TypeVar
+
+from api_client import (
+    LARGEST_PAGE,
+    Collection,
+    Filter,
+    InstanceCreate,
+    LinodeClient,
+    LinodeError,
+    Metadata,
+    Reply,
+    Resource,
+    Throttled,
+)
+from jobs import admission, backoff, fleets, transitions
+from jobs.admission import CREATE, Admission
+from jobs.catalog import Catalog
+from jobs.database import Database, Transaction
+from jobs.identity import installation_tag
+from jobs.passwords import generate_password
+from jobs.records import JobRecord
+from jobs.requests import GroupRequest
+from jobs.states import Event, State
+from jobs.transitions import Reason
+from jobs.validation import Spec, judge, spec_of
+from jobs.vault import UnreadableSecretError, Vault
+from jobs.windows import RateFacts
+from worker.config import Pace
+from worker.outcomes import (
+    Created,
+    LabelInUse,
+    Limited,
+    Outcome,
+    Paused,
+    Refused,
+    Unknown,
+    Unsent,
+    facts_of,
+    rate_facts,
+    read_error,
+)
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Resource)
+_MOST_GRANTS: Final = 64
+_MOST_PAGES: Final = 1000
+
+
+class SnoozeError(Exception):
+    """A read has to wait for its window; ``until`` says when to try again."""
+
+    def __init__(self, until: datetime) -> None:
+        self.until = until
+        super().__init__(f"the window opens at {until.isoformat()}")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The engine's collaborators; each can be another one in a test."""
+
+    database: Database
+    client: LinodeClient
+    vault: Vault | None
+    catalogs: Callable[[str], Catalog | None]
+    publish: Callable[[Sequence[str]], None]
+    """Sends one wake-up per job id; best effort, never raises."""
+    monotonic: Callable[[], float]
+    dice: Random
+
+
+@dataclass(frozen=True)
+class Identity:
+    """On whose behalf the engine works."""
+
+    installation: str
+    account_id: str
+    token_id: str
+    actor: str
+
+
+def fingerprint(token: str) -> str:
+    """Return a token's name in the database: it tells tokens apart and reveals none."""
+    return hashlib.sha256(b"nodewright token\0" + token.encode()).hexdigest()[:16]
+
+
+class Engine:
+    """Admission, the create, and the calls that chores make."""
+
+    def __init__(self, parts: Parts, identity: Identity, pace: Pace) -> None:
+        self.parts = parts
+        self.identity = identity
+        self.pace = pace
+        self.group = lru_cache(maxsize=256)(self._load_group)
+        self.verdict = lru_cache(maxsize=4096)(_verdict)
+
+    # Admission -------------------------------------------------------------------------------------------------------
+
+    def admit(self) -> tuple[Admission, float | None]:
+        """Grant what the window allows and wake workers up; return also in how many seconds to try again."""
+        me = self.identity
+        with self.parts.database.read() as tx:
+            if not admission.anything_ready(tx, me.account_id):
+                return Admission(), self._until_snooze(tx)
+        with self.parts.database.write() as tx:
+            result = admission.admit(
+                tx, account_id=me.account_id, token_id=me.token_id, actor=me.actor, most=_MOST_GRANTS
+            )
+            wait = None if result.next_at is None else max((result.next_at - tx.now).total_seconds(), 0.0)
+        if result.granted:
+            self.parts.publish([job.id for job in result.granted])
+        return result, wait
+
+    def _until_snooze(self, tx: Transaction) -> float | None:
+        moment = admission.next_snooze(tx, self.identity.account_id)
+        return None if moment is None else max((moment - tx.now).total_seconds(), 0.0)
+
+    # The run of a create ---------------------------------------------------------------------------------------------
+
+    def create(self, job_id: str) -> str:
+        """Carry a dispatched job through its create; return in a word what happened, for the log."""
+        started = self.parts.monotonic()
+        claimed = self._claim(job_id)
+        if claimed is None:
+            return "not mine"
+        job, request = claimed
+        outcome = self._send(request, started)
+        return self._settle(job, outcome)
+
+    def _claim(self, job_id: str) -> tuple[JobRecord, InstanceCreate] | None:
+        with self.parts.database.write() as tx:
+            job = transitions.load(tx, job_id)
+            if job is None or job.state is not State.DISPATCHED:
+                return None
+            if job.send_before is not None and tx.now > job.send_before:
+                transitions.given_back(tx, job, "the grant came too late for its window", actor=self.actor)
+                return None
+            request = self._prepare(tx, job)
+            if isinstance(request, Reason):
+                event = Event.ERASED if request.code == "credentials_erased" else Event.TURNED_INVALID
+                transitions.ended_waiting(tx, job, event, request, actor=self.actor)
+                return None
+            admission.open_window(tx, job)
+            mine = transitions.sent(tx, job, actor=self.actor, lease=self.pace.lease)
+            return None if mine is None else (mine, request)
+
+    @property
+    def actor(self) -> str:
+        """Who acts, for the timeline."""
+        return self.identity.actor
+
+    def _load_group(self, fleet_id: str, position: int) -> GroupRequest:
+        with self.parts.database.read() as tx:
+            return GroupRequest.restore(fleets.load_group(tx, fleet_id, position)[0])
+
+    def _prepare(self, tx: Transaction, job: JobRecord) -> InstanceCreate | Reason:
+        group = self.group(job.fleet_id, job.group_index)
+        catalog = self.parts.catalogs(job.account_id)
+        fault = (
+            None
+            if catalog is None
+            else self.verdict(spec_of(group), _ById(catalog), tx.now.date().toordinal())
+        )
+        if fault is not None:
+            return fault
+        _, sealed, erased = fleets.load_group(tx, job.fleet_id, job.group_index)
+        try:
+            secrets = self._open(sealed, job.group_index)
+        except UnreadableSecretError as error:
+            return Reason("credentials_erased", str(error))
+        if erased and not secrets:
+            return Reason(
+                "credentials_erased", "the secrets given with the request were erased; give them again"
+            )
+        return self._request(job, group, secrets)
+
+    def _open(self, sealed: bytes | None, position: int) -> dict[str, Any]:
+        if sealed is None:
+            return {}
+        if self.parts.vault is None:
+            raise UnreadableSecretError("this worker has no encryption key")
+        opened: dict[str, Any] = self.parts.vault.open(sealed).get(str(position), {})
+        return opened
+
+    def _request(self, job: JobRecord, group: GroupRequest, secrets: dict[str, Any]) -> InstanceCreate:
+        values = group.model_dump(
+            exclude={"count", "name", "label_pattern", "tags", "root_pass", "user_data", "stackscript_data"},
+            exclude_none=True,
+            exclude_defaults=True,
+        )
+        tags = (*group.tags, installation_tag(self.identity.installation), str(job.tag))
+        values |= {"label": job.label, "tags": tags, "booted": group.booted} | self._credentials(
+            group, secrets
+        )
+        return InstanceCreate.model_validate(values)
+
+    def _credentials(self, group: GroupRequest, secrets: dict[str, Any]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        if "root_pass" in secrets:
+            values["root_pass"] = secrets["root_pass"]
+        elif group.image is not None:
+            # Nobody sees it: keys, or the console's password reset, are the way in.
+            values["root_pass"] = generate_password(self.parts.dice)
+        if "user_data" in secrets:
+            values["metadata"] = Metadata.encode(secrets["user_data"].encode())
+        if "stackscript_data" in secrets:
+            values["stackscript_data"] = secrets["stackscript_data"]
+        return values
+
+    def _send(self, request: InstanceCreate, started: float) -> Outcome | tuple[Outcome, RateFacts]:
+        if self.parts.monotonic() - started > self.pace.stale_send.total_seconds():
+            # A process that was frozen since its intent may have been given up: it must not buy now.
+            return Unsent(Reason("not_sent", "held back: too long after its intent"), ours=True)
+        try:
+            reply = self.parts.client.instances.create(request)
+        except LinodeError as error:
+            return read_error(error), rate_facts(error.rate)
+        except ValueError as error:
+            return Refused(Reason("rejected_by_api", f"cannot be written down: {error}"))
+        return Created(facts_of(reply.value)), rate_facts(reply.rate)
+
+    def _settle(self, job: JobRecord, answer: Outcome | tuple[Outcome, RateFacts]) -> str:
+        outcome, facts = answer if isinstance(answer, tuple) else (answer, RateFacts())
+        with self.parts.database.write() as tx:
+            self._learn(tx, job, outcome, facts)
+            moved = self._record(tx, job, outcome)
+            if moved is None:
+                moved = self._record_late(tx, job, outcome)
+            self._note_health(tx, outcome)
+        return "late" if moved is None else moved.state.value
+
+    def _learn(self, tx: Transaction, job: JobRecord, outcome: Outcome, facts: RateFacts) -> None:
+        if job.token_id is None:
+            return
+        throttled = isinstance(outcome, Limited)
+        if not throttled:
+            known = admission.read_windows(tx, job.token_id, CREATE)
+            if not admission.teaches(known, facts, job.window_generation):
+                return
+        admission.learn(
+            tx,
+            token_id=job.token_id,
+            route=CREATE,
+            facts=facts,
+            generation=job.window_generation,
+            throttled=throttled,
+        )
+
+    def _note_health(self, tx: Transaction, outcome: Outcome) -> None:
+        account = self.identity.account_id
+        if isinstance(outcome, Paused):
+            admission.pause(tx, account, code=outcome.why.code, reason=outcome.why.reason)
+        elif (isinstance(outcome, Unknown) and outcome.fault) or (
+            isinstance(outcome, Unsent) and not outcome.ours
+        ):
+            admission.fault(tx, account)
+        elif not isinstance(outcome, Unknown | Unsent):
+            admission.healthy(tx, account)
+
+    # What each outcome does to the row --------------------------------------------------------------------------------
+
+    def _record(self, tx: Transaction, job: JobRecord, outcome: Outcome) -> JobRecord | None:
+        if isinstance(outcome, Created):
+            return transitions.owned(tx, job, outcome.facts, actor=self.actor, proof="our own 200")
+        if isinstance(outcome, Unknown):
+            soon = tx.now + backoff.look_again(0, self.parts.dice)
+            return transitions.unknown(tx, job, Event.UNKNOWN, outcome.why, actor=self.actor, run_after=soon)
+        if isinstance(outcome, LabelInUse) or job.last_unknown_at is not None:
+            return self._inconclusive(tx, job, outcome)
+        if isinstance(outcome, Refused):
+            return transitions.refused(tx, job, outcome.why, actor=self.actor)
+        if job.ending == "cancel":
+            return transitions.cancelled(tx, job, actor=self.actor)
+        return self._requeue(tx, job, outcome)
+
+    def _inconclusive(self, tx: Transaction, job: JobRecord, outcome: Outcome) -> JobRecord | None:
+        ending = "fail" if isinstance(outcome, Refused) else None
+        why = Reason("rate_limited", "429") if isinstance(outcome, Limited | Created) else outcome.why
+        return transitions.inconclusive(tx, job, why, actor=self.actor, ending=ending, run_after=tx.now)
+
+    def _requeue(self, tx: Transaction, job: JobRecord, outcome: Outcome) -> JobRecord | None:
+        if isinstance(outcome, Paused):
+            event, why, wait = Event.ACCOUNT_PAUSED, outcome.why, None
+        elif isinstance(outcome, Unsent):
+            wait = None if outcome.ours else backoff.send_again(job.sends, self.parts.dice)
+            event, why = Event.NOT_SENT, outcome.why
+        else:
+            event, why, wait = Event.THROTTLED, None, None
+        run_after = None if wait is None else tx.now + wait
+        return transitions.requeued(tx, job, event, why, actor=self.actor, run_after=run_after)
+
+    def _record_late(self, tx: Transaction, job: JobRecord, outcome: Outcome) -> JobRecord | None:
+        """Record an answer whose row was moved in between, where it still fits; else change nothing.
+
+        The same send, still creating: only a cancel was noted. The same send, uncertain by now: our own 200 is proof.
+        Anything else was decided by others; what this send bought is found by its tag and removed.
+        """
+        now = transitions.load(tx, job.id)
+        if now is None or (now.attempt, now.sends) != (job.attempt, job.sends):
+            return None
+        if now.state is State.CREATING:
+            return self._record(tx, now, outcome)
+        if now.state is State.UNCERTAIN and isinstance(outcome, Created):
+            return transitions.owned(tx, now, outcome.facts, actor=self.actor, proof="our own 200, late")
+        return None
+
+    # Reads -----------------------------------------------------------------------------------------------------------
+
+    def read(self, route: str, call: Callable[[], Reply[T]]) -> T:
+        """Make one call of a read's (or a delete's) route, within its own window.
+
+        Raises:
+            SnoozeError: the window is spent, or the API says so.
+            LinodeError: the call did not end in a readable success.
+
+        """
+        token = self.identity.token_id
+        with self.parts.database.write() as tx:
+            until = admission.spend(tx, token_id=token, route=route)
+        if until is not None:
+            raise SnoozeError(until)
+        try:
+            reply = call()
+        except Throttled as error:
+            raise SnoozeError(self._throttled(route, rate_facts(error.rate))) from error
+        self._learn_read(route, rate_facts(reply.rate))
+        return reply.value
+
+    def read_all(self, route: str, collection: Collection[R], where: Filter | None = None) -> list[R]:
+        """Return every item of a list, each page a call within the window.
+
+        Lists may shift while they are read, so an item can come twice. A list that never ends is cut off.
+
+        Raises:
+            SnoozeError: the window is spent; nothing of the list is kept.
+            LinodeError: a page could not be read.
+
+        """
+        items: list[R] = []
+        for number in range(1, _MOST_PAGES + 1):
+            call = partial(collection.list_page, number, page_size=LARGEST_PAGE, where=where)
+            page = self.read(route, call)
+            items += page.data
+            if page.is_last or not page.data:
+                break
+        return items
+
+    def _learn_read(self, route: str, facts: RateFacts) -> None:
+        with self.parts.database.read() as tx:
+            known = admission.read_windows(tx, self.identity.token_id, route)
+        generation = known[0].generation if known else None
+        if admission.teaches(known, facts, generation):
+            self._teach(route, facts, throttled=False)
+
+    def _teach(self, route: str, facts: RateFacts, *, throttled: bool) -> datetime:
+        with self.parts.database.write() as tx:
+            token = self.identity.token_id
+            admission.learn(
+                tx, token_id=token, route=route, facts=facts, generation=None, throttled=throttled
+            )
+            known = admission.read_windows(tx, token, route)
+            closed = [window.closed_until for window in known if window.closed_until is not None]
+            return max(closed, default=tx.now + timedelta(seconds=1))
+
+    def _throttled(self, route: str, facts: RateFacts) -> datetime:
+        return self._teach(route, facts, throttled=True)
+
+
+class _ById:
+    """A catalog as a cache key: the same version gives the same verdicts."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and self.catalog.version == other.catalog.version
+
+    def __hash__(self) -> int:
+        return hash(self.catalog.version)
+
+
+def _verdict(spec: Spec, key: _ById, day: int) -> Reason | None:
+    """Return why a spec is no longer valid, or None. ``day``: an image's end of life is looked at once a day."""
+    now = datetime.fromordinal(day).astimezone()
+    faults = [verdict for verdict in judge(spec, key.catalog, now=now) if verdict.level == "fault"]
+    if not faults:
+        return None
+    return Reason(faults[0].code, f"{faults[0].message}; {faults[0].remedy}", faults[0].key)

@@ -1,0 +1,137 @@
+"""The look-up: finds out whether an uncertain job's create was applied, by the attempt's tag, then by the label."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, func, select
+
+from api_client import F, Filter, Instance
+from jobs import admission, backoff, transitions
+from jobs.chores import Claim
+from jobs.database import Transaction
+from jobs.identity import installation_tag, parse_attempt_tags
+from jobs.records import JobRecord, jobs
+from jobs.states import State
+from jobs.transitions import Reason
+from worker.config import LIST_INSTANCES
+from worker.engine import Engine
+from worker.outcomes import facts_of
+
+_CHUNK: Final = 100
+
+
+def _due(now: datetime) -> ColumnElement[bool]:
+    waits = and_(jobs.c.state == State.UNCERTAIN.value, jobs.c.run_after <= now)
+    return and_(waits, jobs.c.parked_at.is_(None))
+
+
+def list_instances(engine: Engine, where: Filter) -> list[Instance]:
+    """Return every instance that fits ``where``, once. Raises as :meth:`Engine.read_all`."""
+    listed = engine.read_all(LIST_INSTANCES, engine.parts.client.instances, where)
+    return list({instance.id: instance for instance in listed}.values())
+
+
+def by_tag(instances: Iterable[Instance], job: JobRecord) -> Instance | None:
+    """Return the instance that carries this attempt's tag. The list's own filter is not trusted."""
+    tag = str(job.tag)
+    return next((instance for instance in instances if tag in instance.tags), None)
+
+
+class Lookup:
+    """Settles uncertain jobs whose next look is due."""
+
+    lease = timedelta(seconds=60)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.name = f"lookup:{engine.identity.account_id}"
+
+    def wanted(self, tx: Transaction) -> bool:
+        """Whether a look is due."""
+        return bool(transitions.select_records(tx, _due(tx.now), limit=1))
+
+    def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
+        """Do it; return when to do it again."""
+        engine = self._engine
+        with engine.parts.database.read() as tx:
+            order = (jobs.c.run_after,)
+            due = transitions.select_records(tx, _due(tx.now), order_by=order, limit=_CHUNK)
+            began = tx.now
+        found = list_instances(engine, self._where(due)) if due else []
+        for job in due:
+            self._settle(job, by_tag(found, job), began)
+        with engine.parts.database.read() as tx:
+            return self._next(tx)
+
+    def _where(self, due: Sequence[JobRecord]) -> Filter:
+        if len(due) == 1:
+            return F("tags") == str(due[0].tag)
+        return F("tags") == installation_tag(self._engine.identity.installation)
+
+    def _next(self, tx: Transaction) -> datetime:
+        waits = and_(jobs.c.state == State.UNCERTAIN.value, jobs.c.parked_at.is_(None))
+        moment: datetime | None = tx.execute(select(func.min(jobs.c.run_after)).where(waits)).scalar()
+        soonest = tx.now + timedelta(milliseconds=200)
+        return max(moment, soonest) if moment else tx.now + self._engine.pace.tick
+
+    def _settle(self, job: JobRecord, mine: Instance | None, began: datetime) -> None:
+        if mine is not None:
+            self._adopt(job, mine)
+            return
+        in_use = job.error_code == "label_taken"
+        if not in_use and not self._grace_over(job, began):
+            self._look_again(job, "nothing with this attempt's tag yet")
+            return
+        self._by_label(job, began)
+
+    def _grace_over(self, job: JobRecord, began: datetime) -> bool:
+        return job.last_unknown_at is None or began > job.last_unknown_at + self._engine.pace.grace
+
+    def _by_label(self, job: JobRecord, began: datetime) -> None:
+        listed = list_instances(self._engine, F("label") == job.label)
+        same = [instance for instance in listed if instance.label == job.label]
+        mine = by_tag(same, job)
+        if mine is not None:
+            self._adopt(job, mine)
+        elif same:
+            self._taken(job, same[0])
+        elif self._grace_over(job, began):
+            self._absent(job)
+        else:
+            self._look_again(job, "the label is in use, but no instance with it is listed yet")
+
+    def _adopt(self, job: JobRecord, mine: Instance) -> None:
+        engine = self._engine
+        with engine.parts.database.write() as tx:
+            transitions.owned(tx, job, facts_of(mine), actor=engine.actor, proof=f"tag {job.tag}")
+
+    def _taken(self, job: JobRecord, stranger: Instance) -> None:
+        """Somebody else has the label: seen, with its tags, so that it is surely not this attempt's."""
+        engine = self._engine
+        own = [tag for tag in parse_attempt_tags(stranger.tags) if tag.job_id == job.id]
+        if own:
+            self._look_again(
+                job, f"instance {stranger.id} of an earlier attempt has the label; it is being removed"
+            )
+            return
+        words = f"instance {stranger.id} has the label {job.label!r} and is not this job's"
+        with engine.parts.database.write() as tx:
+            transitions.label_taken(tx, job, Reason("label_taken", words, "label"), actor=engine.actor)
+
+    def _absent(self, job: JobRecord) -> None:
+        engine = self._engine
+        with engine.parts.database.write() as tx:
+            outage = admission.failing(tx, job.account_id)
+            if job.ending is None and job.tries >= engine.pace.tries and not outage:
+                transitions.parked(tx, job, actor=engine.actor)
+            else:
+                transitions.absent(tx, job, actor=engine.actor)
+
+    def _look_again(self, job: JobRecord, saw: str) -> None:
+        engine = self._engine
+        with engine.parts.database.write() as tx:
+            wait = backoff.look_again(job.looks + 1, engine.parts.dice)
+            over = (job.last_unknown_at or tx.now) + engine.pace.grace + timedelta(milliseconds=1)
+            at = min(tx.now + wait, over) if over > tx.now else tx.now + wait
+            transitions.looked(tx, job, saw, actor=engine.actor, run_after=at)

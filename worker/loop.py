@@ -1,0 +1,189 @@
+"""The one loop of a worker: it admits, and it starts the chores whose time has come.
+
+It needs no beat process and elects no leader: every worker runs it, and row locks and leases see to it that one at a
+time admits and one at a time does a chore. It sleeps until the next opening or due time, at most one tick; a wake-up
+only shortens that.
+"""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+import structlog
+
+from api_client import LinodeError
+from jobs import admission, chores, house
+from jobs.admission import Limit
+from jobs.chores import Claim
+from jobs.database import Database, Transaction
+from worker.engine import Engine, SnoozeError
+
+SKIPPED_SECONDS: Final = 0.05
+"""Another worker held the window: it is tried again this soon."""
+FAILED_SECONDS: Final = 5.0
+_IDLE_SECONDS: Final = 60.0
+
+
+class Chore(Protocol):
+    """One recurring duty. ``wanted`` reads rows only; ``run`` does it and says when it is due again."""
+
+    name: str
+    lease: timedelta
+
+    def wanted(self, tx: Transaction) -> bool:
+        """Whether there is anything to do: asked before a lease is written, so that idling costs no write."""
+
+    def run(self, claim: Claim) -> datetime:
+        """Do it; return when to do it again."""
+
+
+class Loop:
+    """Admission and chores of one worker process.
+
+    Args:
+        engine: does the work.
+        chores: the duties that this worker shares with the others.
+        executor: where chores run, so that a slow API never holds admission up.
+        limits: the limits of each route, for windows that have no row yet.
+
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        duties: Sequence[Chore],
+        executor: Executor,
+        *,
+        limits: dict[str, Sequence[Limit]],
+    ) -> None:
+        self._engine = engine
+        self._chores = {chore.name: chore for chore in duties}
+        self._executor = executor
+        self._limits = limits
+        self._running: set[str] = set()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._beaten: float | None = None
+        self._log: Any = structlog.get_logger("worker.loop")
+
+    # Living ----------------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Look again at once: something was submitted, or a grant was used."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End :meth:`run` after its present turn."""
+        self._stopping.set()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Turn until stopped. An outage of the database ends nothing; it is tried again every tick."""
+        prepared = False
+        while not self._stopping.is_set():
+            try:
+                if not prepared:
+                    self.prepare()
+                    prepared = True
+                delay = self.turn()
+            except Exception as error:  # noqa: BLE001 - whatever the database throws, the loop must outlive it
+                self._log.warning(
+                    "the loop could not turn", error=type(error).__name__, reason=_first_line(error)
+                )
+                delay = self._engine.pace.tick.total_seconds()
+            self._wake.wait(delay)
+            self._wake.clear()
+
+    def prepare(self) -> None:
+        """Make sure that the account, the token, their windows and the chores have rows."""
+        me = self._engine.identity
+        with self._database.write() as tx:
+            admission.register(tx, account_id=me.account_id, token_id=me.token_id, limits=self._limits)
+            chores.ensure(tx, self._chores)
+
+    @property
+    def _database(self) -> Database:
+        return self._engine.parts.database
+
+    # One turn --------------------------------------------------------------------------------------------------------
+
+    def turn(self) -> float:
+        """Beat, admit, start chores; return in how many seconds to turn again (at most one tick)."""
+        self._beat()
+        wait = self._admit()
+        return min(wait, self._start_chores(), self._engine.pace.tick.total_seconds())
+
+    def _beat(self) -> None:
+        now = self._engine.parts.monotonic()
+        if self._beaten is not None and now - self._beaten < self._engine.pace.heartbeat.total_seconds():
+            return
+        with self._database.write() as tx:
+            if house.heartbeat(tx):
+                self._log.warning("a new epoch begins: admission waits for reconcile")
+                chores.hasten(tx, f"reconcile:{self._engine.identity.account_id}", tx.now)
+        self._beaten = now
+
+    def _admit(self) -> float:
+        while True:
+            result, wait = self._engine.admit()
+            if result.skipped:
+                return SKIPPED_SECONDS
+            if not result.granted:
+                return _IDLE_SECONDS if wait is None else wait
+
+    def _start_chores(self) -> float:
+        with self._database.read() as tx:
+            due = [name for name in chores.due(tx) if name in self._chores and name not in self._running]
+            wanted = [name for name in due if self._chores[name].wanted(tx)]
+            upcoming = chores.next_due(tx)
+            wait = _IDLE_SECONDS if upcoming is None else (upcoming - tx.now).total_seconds()
+        for name in wanted:
+            self._running.add(name)
+            self._executor.submit(self._do, name)
+        # What is overdue is either under way or unwanted: a tick is soon enough to ask again.
+        return wait if wait > 0 else _IDLE_SECONDS
+
+    # Chores ----------------------------------------------------------------------------------------------------------
+
+    def _do(self, name: str) -> None:
+        try:
+            self.do(self._chores[name])
+        except Exception as error:  # noqa: BLE001 - the lease ends by itself, and the next worker tries
+            self._log.warning(
+                "a chore broke off", chore=name, error=type(error).__name__, reason=_first_line(error)
+            )
+        finally:
+            self._running.discard(name)
+            self.wake()
+
+    def do(self, chore: Chore) -> bool:
+        """Do one chore if it is due and free; False: somebody else has it."""
+        with self._database.write() as tx:
+            claim = chores.claim(tx, chore.name, owner=self._engine.actor, lease=chore.lease)
+        if claim is None:
+            return False
+        error: str | None = None
+        try:
+            due = chore.run(claim)
+        except SnoozeError as snooze:
+            due = snooze.until
+        except LinodeError as fault:
+            error, due = str(fault), None
+        with self._database.write() as tx:
+            at = due if due is not None else self._retry(chore, claim, tx.now)
+            chores.finish(tx, claim, due_at=at, state=claim.state, error=error)
+        if error is not None:
+            self._log.warning("a chore could not reach the API", chore=chore.name, reason=error)
+        return True
+
+    def _retry(self, chore: Chore, claim: Claim, now: datetime) -> datetime:
+        retry = getattr(chore, "retry", None)
+        later: datetime = retry(claim, now) if retry else now + timedelta(seconds=FAILED_SECONDS)
+        return later
+
+
+def _first_line(error: Exception) -> str:
+    # Of a database's error only the first line: the rest may quote parameters.
+    return str(error).partition("\n")[0][:200]

@@ -1,0 +1,92 @@
+"""Removal: takes instances down, each with proof that it is ours, until the API answers 404 for it."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, func, select
+
+from api_client import Instance, LinodeError, NotFound
+from jobs import backoff, transitions
+from jobs.chores import Claim
+from jobs.database import Transaction
+from jobs.identity import parse_attempt_tags
+from jobs.records import JobRecord, jobs
+from jobs.states import State
+from jobs.transitions import Reason
+from worker.config import DELETE_INSTANCE, GET_INSTANCE
+from worker.engine import Engine
+
+_CHUNK: Final = 50
+_CONFIRM: Final = timedelta(seconds=1)
+
+
+class Removal:
+    """Deletes the instances of jobs that are ``deleting``."""
+
+    lease = timedelta(seconds=120)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.name = f"removal:{engine.identity.account_id}"
+
+    def wanted(self, tx: Transaction) -> bool:
+        """Whether a delete is due."""
+        return bool(transitions.select_records(tx, self._due(tx.now), limit=1))
+
+    def _deleting(self) -> ColumnElement[bool]:
+        account = jobs.c.account_id == self._engine.identity.account_id
+        return and_(account, jobs.c.state == State.DELETING.value)
+
+    def _due(self, now: datetime) -> ColumnElement[bool]:
+        return and_(self._deleting(), jobs.c.run_after <= now)
+
+    def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
+        """Take one step for each due job; return when to go on."""
+        engine = self._engine
+        with engine.parts.database.read() as tx:
+            due = transitions.select_records(
+                tx, self._due(tx.now), order_by=(jobs.c.run_after,), limit=_CHUNK
+            )
+        for job in due:
+            self._step(job)
+        with engine.parts.database.read() as tx:
+            moment: datetime | None = tx.execute(
+                select(func.min(jobs.c.run_after)).where(self._deleting())
+            ).scalar()
+            return moment or tx.now + engine.pace.tick
+
+    def _step(self, job: JobRecord) -> None:
+        client = self._engine.parts.client
+        linode_id = job.linode_id or 0
+        try:
+            instance = self._engine.read(GET_INSTANCE, lambda: client.instances.get(linode_id))
+            if not_ours(job, instance):
+                self._postpone(
+                    job, Reason("not_ours", f"instance {linode_id} carries another job's tag; left alone")
+                )
+                return
+            self._engine.read(DELETE_INSTANCE, lambda: client.instances.delete(linode_id))
+            self._postpone(job, None)
+        except NotFound:
+            self._gone(job)
+        except LinodeError as error:
+            self._postpone(job, Reason("delete_failed", str(error)))
+
+    def _gone(self, job: JobRecord) -> None:
+        with self._engine.parts.database.write() as tx:
+            transitions.gone(tx, job, actor=self._engine.actor)
+
+    def _postpone(self, job: JobRecord, reason: Reason | None) -> None:
+        """Look again: soon where the delete was taken, else with backoff."""
+        with self._engine.parts.database.write() as tx:
+            wait = _CONFIRM if reason is None else backoff.delete_again(job.looks, self._engine.parts.dice)
+            transitions.delete_postponed(tx, job, reason, actor=self._engine.actor, run_after=tx.now + wait)
+
+
+def not_ours(job: JobRecord, instance: Instance) -> bool:
+    """Whether the instance carries another job's tag, and not this job's.
+
+    The id came from our own 200 or from a tag, so an instance whose tags were taken off by hand is still ours.
+    """
+    owners = {tag.job_id for tag in parse_attempt_tags(instance.tags)}
+    return bool(owners) and job.id not in owners

@@ -1,0 +1,82 @@
+"""The sweeper: brings back what a dead worker or a lost wake-up left behind. It reads and writes rows only."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import and_
+
+from jobs import backoff, fleets, transitions
+from jobs.catalog import Catalog
+from jobs.chores import Claim
+from jobs.database import Transaction
+from jobs.records import JobRecord, jobs
+from jobs.states import Event, State
+from jobs.transitions import Reason
+from worker.engine import Engine
+
+_CHUNK: Final = 200
+_LEASED: Final = (State.DISPATCHED.value, State.CREATING.value)
+
+
+class Sweep:
+    """Takes back leases that ran out, and erases secrets that nobody needs any more."""
+
+    name = "sweep"
+    lease = timedelta(seconds=30)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def wanted(self, tx: Transaction) -> bool:
+        """Whether a lease ran out, or a fleet keeps secrets that none of its jobs needs."""
+        return bool(_lapsed(tx, limit=1)) or fleets.keeps_secrets(tx)
+
+    def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
+        """Do it; return when to do it again."""
+        with self._engine.parts.database.write() as tx:
+            for job in _lapsed(tx, limit=_CHUNK):
+                take_back(tx, job, self._engine)
+            fleets.erase_secrets(tx)
+            return tx.now + self._engine.pace.tick
+
+
+def _lapsed(tx: Transaction, *, limit: int) -> list[JobRecord]:
+    over = and_(jobs.c.state.in_(_LEASED), jobs.c.lease_until < tx.now)
+    return transitions.select_records(tx, over, order_by=(jobs.c.lease_until,), limit=limit)
+
+
+def take_back(tx: Transaction, job: JobRecord, engine: Engine) -> JobRecord | None:
+    """Take one lapsed job back: unsent ones wait again, those in mid-create are looked up."""
+    if job.state is State.DISPATCHED:
+        return transitions.given_back(tx, job, "nobody picked it up in time", actor=engine.actor)
+    why = Reason("outcome_unknown", "the worker that sent the create did not report back")
+    soon = tx.now + backoff.look_again(0, engine.parts.dice)
+    return transitions.unknown(tx, job, Event.LAPSED, why, actor=engine.actor, run_after=soon)
+
+
+class Intake:
+    """Validates jobs that were accepted before the first catalog was read."""
+
+    name = "intake"
+    lease = timedelta(seconds=30)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def wanted(self, tx: Transaction) -> bool:
+        """Whether a job waits for a catalog that is there by now."""
+        return bool(transitions.select_records(tx, jobs.c.state == State.SUBMITTED.value, limit=1))
+
+    def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
+        """Do it; return when to do it again."""
+        engine = self._engine
+        catalog = engine.parts.catalogs(engine.identity.account_id)
+        with engine.parts.database.write() as tx:
+            if catalog is not None:
+                self._validate(tx, catalog)
+            return tx.now + engine.pace.tick
+
+    def _validate(self, tx: Transaction, catalog: Catalog) -> None:
+        account = self._engine.identity.account_id
+        while fleets.validate_submitted(tx, catalog, account_id=account, actor=self._engine.actor):
+            pass

@@ -1,0 +1,156 @@
+"""The watch: one list serves every instance that boots, and it looks when instances are likely to be up."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, func, select
+
+from api_client import F, Instance
+from jobs import house, transitions
+from jobs.chores import Claim
+from jobs.database import Transaction
+from jobs.identity import installation_tag
+from jobs.records import JobRecord, jobs
+from jobs.states import Event, State
+from jobs.transitions import Reason
+from worker.engine import Engine
+from worker.lookup import list_instances
+
+FIRST_LOOK_SECONDS: Final = 1.0
+"""While nothing is known of boot times: the age at which an instance is looked at first."""
+GAP_SHARE: Final = 0.04
+GAP_FLOOR_SECONDS: Final = 0.25
+GAP_CEILING_SECONDS: Final = 10.0
+_GROWTH: Final = 1.3
+_EASE: Final = 0.98
+"""Each time that the first look already finds an instance up, the next one comes a little earlier."""
+_CHUNK: Final = 1000
+
+
+def look_ages(expected: float | None) -> Iterable[float]:
+    """Yield the ages, in seconds, at which an instance is looked at: from the expected age on, ever less often."""
+    age = FIRST_LOOK_SECONDS if expected is None else expected
+    gap = FIRST_LOOK_SECONDS if expected is None else max(expected * GAP_SHARE, GAP_FLOOR_SECONDS)
+    while True:
+        yield age
+        age += min(gap, GAP_CEILING_SECONDS)
+        gap *= _GROWTH
+
+
+def next_look(
+    births: Sequence[datetime], *, looked_at: datetime | None, expected: float | None
+) -> datetime | None:
+    """Return when to look next: the first moment after ``looked_at`` at which some instance is likely to be up."""
+    moments = (_next_for(born, looked_at, expected) for born in births)
+    return min(moments, default=None)
+
+
+def _next_for(born: datetime, looked_at: datetime | None, expected: float | None) -> datetime:
+    for age in look_ages(expected):
+        moment = born + timedelta(seconds=age)
+        if looked_at is None or moment > looked_at:
+            return moment
+    raise AssertionError("look_ages never ends")
+
+
+def is_up(job: JobRecord, instance: Instance) -> bool:
+    """Whether the instance reached what was asked for: running, or offline (``booted: false``, or no image)."""
+    if instance.status == "running":
+        return True
+    return instance.status == "offline" and (not job.booted or job.image is None)
+
+
+def learned_boot_seconds(
+    expected: float | None, seen: Sequence[float], *, at_first_look: bool
+) -> float | None:
+    """Return the new expectation after instances of these ages were seen up."""
+    if not seen:
+        return expected
+    youngest = min(seen)
+    if expected is None:
+        return youngest
+    return expected * _EASE if at_first_look else (expected + youngest) / 2
+
+
+class Watch:
+    """Moves booting jobs on: running, or failed when they do not come up in time."""
+
+    lease = timedelta(seconds=60)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.name = f"watch:{engine.identity.account_id}"
+
+    def wanted(self, tx: Transaction) -> bool:
+        """Whether anything boots."""
+        return bool(transitions.select_records(tx, self._booting(), limit=1))
+
+    def _booting(self) -> ColumnElement[bool]:
+        account = jobs.c.account_id == self._engine.identity.account_id
+        return and_(account, jobs.c.state == State.BOOTING.value)
+
+    def run(self, claim: Claim) -> datetime:
+        """Look if it is time; return when to look next."""
+        engine = self._engine
+        with engine.parts.database.read() as tx:
+            looked_at = _moment(claim.state.get("looked_at"))
+            due = self._next(tx, looked_at)
+            now = tx.now
+        if due is not None and due <= now:
+            looked_at = now
+            claim.state["looked_at"] = now.isoformat()
+            self._look(now)
+        with engine.parts.database.read() as tx:
+            due = self._next(tx, looked_at)
+            latest = tx.now + engine.pace.tick
+        return latest if due is None else min(due, latest)
+
+    def _next(self, tx: Transaction, looked_at: datetime | None) -> datetime | None:
+        births = select(jobs.c.created_at).where(self._booting()).distinct()
+        found = list(tx.execute(births.order_by(jobs.c.created_at).limit(_CHUNK)).scalars())
+        expected = house.boot_seconds(tx, self._engine.identity.account_id)
+        return next_look(found, looked_at=looked_at, expected=expected)
+
+    def _look(self, now: datetime) -> None:
+        engine = self._engine
+        with engine.parts.database.read() as tx:
+            oldest = tx.execute(select(func.min(jobs.c.linode_id)).where(self._booting())).scalar()
+        if oldest is None:
+            return
+        tag = installation_tag(engine.identity.installation)
+        listed = list_instances(engine, (F("tags") == tag) & (F("id") >= oldest))
+        found = {instance.id: instance for instance in listed}
+        with engine.parts.database.write() as tx:
+            booting = transitions.select_records(tx, self._booting())
+            up = [job for job in booting if job.linode_id in found and is_up(job, found[job.linode_id])]
+            self._learn(tx, up, now)
+            transitions.seen_running(tx, up, actor=engine.actor)
+            ids = {job.id for job in up}
+            self._give_up(tx, [job for job in booting if job.id not in ids], found)
+
+    def _learn(self, tx: Transaction, up: Sequence[JobRecord], now: datetime) -> None:
+        account = self._engine.identity.account_id
+        expected = house.boot_seconds(tx, account)
+        ages = [(now - job.created_at).total_seconds() for job in up if job.created_at is not None]
+        gap = max((expected or 0.0) * GAP_SHARE, GAP_FLOOR_SECONDS)
+        first = expected is not None and bool(ages) and min(ages) < expected + gap
+        learned = learned_boot_seconds(expected, ages, at_first_look=first)
+        if learned is not None and learned != expected:
+            house.learn_boot_seconds(tx, account, learned)
+
+    def _give_up(self, tx: Transaction, waiting: Sequence[JobRecord], found: dict[int, Instance]) -> None:
+        latest = tx.now - self._engine.pace.boot_timeout
+        for job in waiting:
+            if job.created_at is not None and job.created_at < latest:
+                instance = found.get(job.linode_id or 0)
+                status = "not listed" if instance is None else instance.status
+                words = (
+                    f"not running {self._engine.pace.boot_timeout} after its create; the API says {status}"
+                )
+                reason = Reason("boot_timeout", words)
+                transitions.lost(tx, job, Event.BOOT_TIMED_OUT, reason, actor=self._engine.actor)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
