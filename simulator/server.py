@@ -22,8 +22,11 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-ABORT = "simulator.abort"
-"""The ASGI extension that breaks the connection: a plain server has no such thing, so ours adds it."""
+END = "simulator.end"
+"""The ASGI extension that ends the connection, by a reset or, gently, by a plain close.
+
+A plain server has no such thing, so ours adds it.
+"""
 
 
 def build_app(world: World, clock: Adjustable) -> App:
@@ -61,11 +64,11 @@ async def _deliver(reply: SimReply, scope: Scope, receive: Receive, send: Send) 
         while (await receive())["type"] != "http.disconnect":
             pass
     elif reply.outcome in ("reset", "refuse"):
-        await _abort(scope, receive)
+        await _end(scope, receive, gently=False)
     else:
         await _send(reply, send)
         if reply.outcome == "cut":
-            await _abort(scope, receive)
+            await _end(scope, receive, gently=True)
 
 
 async def _send(reply: SimReply, send: Send) -> None:
@@ -77,14 +80,14 @@ async def _send(reply: SimReply, send: Send) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": cut})
 
 
-async def _abort(scope: Scope, receive: Receive) -> None:
-    scope["extensions"][ABORT]()
+async def _end(scope: Scope, receive: Receive, *, gently: bool) -> None:
+    scope["extensions"][END](gently)
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 class BreakableProtocol(H11Protocol):
-    """uvicorn's own HTTP/1.1, with ``ABORT`` put in every request's scope."""
+    """uvicorn's own HTTP/1.1, with ``END`` put in every request's scope."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own type
         """Begin a connection whose transport the app may break."""
@@ -92,14 +95,14 @@ class BreakableProtocol(H11Protocol):
         app = self.app
 
         async def breakable(scope: Scope, receive: Receive, send: Send) -> None:
-            scope["extensions"] = {ABORT: lambda: _break(transport)}
+            scope["extensions"] = {END: lambda gently: transport.close() if gently else _reset(transport)}
             await app(scope, receive, send)
 
         self.app = breakable
 
 
-def _break(transport: asyncio.Transport) -> None:
-    """Close with RST, once what was written is out."""
+def _reset(transport: asyncio.Transport) -> None:
+    """Close with RST instead of FIN."""
     sock = transport.get_extra_info("socket")
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
