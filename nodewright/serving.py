@@ -26,9 +26,10 @@ _BACKLOG: Final = 2048
 
 
 def reserve(host: str, port: int | None) -> socket.socket:
-    """Return a socket bound to ``port``, or without one to the first free port from the default on.
+    """Return a socket that listens on ``port``, or without one on the first free port from the default on.
 
-    It does not listen yet: until the service does, callers are refused at once instead of left waiting.
+    It listens at once, or two stacks that start together could believe in the same port; callers wait until the
+    service takes them.
 
     Raises:
         BadInput: the port is taken, or the address is not this machine's.
@@ -57,24 +58,13 @@ def _bind(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
-        # A bound socket that does not listen lets others bind as well; a taken port shows when listening only.
-        _refuse_a_listener(host, port)
+        bound.listen(_BACKLOG)
     except OSError as error:
         bound.close()
         raise PortTaken(
             f"--port: {host}:{port} cannot be used ({error.strerror}); choose another port"
         ) from None
-    except PortTaken:
-        bound.close()
-        raise
     return bound
-
-
-def _refuse_a_listener(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.settimeout(0.2)
-        if probe.connect_ex((host, port)) == 0:
-            raise PortTaken(f"--port: {host}:{port} is taken by another program; choose another port")
 
 
 def url_of(bound: socket.socket) -> str:
@@ -84,7 +74,9 @@ def url_of(bound: socket.socket) -> str:
 
 
 def serve(wiring: Wiring, bound: socket.socket, *, notify: Callable[[], None]) -> None:
-    """Serve on ``bound`` until SIGINT or SIGTERM; a service on loopback tells the home folder where it is.
+    """Serve on the listening socket ``bound`` until SIGINT or SIGTERM.
+
+    A service on loopback tells the home folder where it is.
 
     Raises:
         BadInput: the address is not loopback and there is no API key, or the database's version is another.

@@ -219,7 +219,7 @@ class Settings(BaseSettings):
         json_schema_extra=_of(expected="seconds from 1 to 3600"),
     )
     lease_seconds: float = Field(
-        120,
+        60,
         ge=10,
         le=3600,
         alias="NODEWRIGHT_LEASE_SECONDS",
@@ -286,11 +286,17 @@ class Settings(BaseSettings):
         return self.home.expanduser().absolute()
 
     def environment(self, **changes: str) -> dict[str, str]:
-        """Return the environment of a child process: this one's, with ``changes`` by setting name."""
-        kept = {
-            name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in changes
+        """Return the environment of a child that is to have these settings, with ``changes``, and no others."""
+        names = {info.name for info in describe_settings()}
+        inherited = {
+            name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in names
         }
-        return {**kept, **changes}
+        return {**inherited, **self._given(), **changes}
+
+    def _given(self) -> dict[str, str]:
+        fields = {name: type(self).model_fields[name].alias or "" for name in self.model_fields_set}
+        values = {alias: getattr(self, name) for name, alias in fields.items()}
+        return {alias: _plain(value) for alias, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -309,6 +315,10 @@ class SettingInfo:
 def describe_settings() -> list[SettingInfo]:
     """Return every setting, for the reference and for the test that holds the reference to it."""
     return [_describe(field) for field in Settings.model_fields.values()]
+
+
+def _plain(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def _describe(field: FieldInfo) -> SettingInfo:

@@ -1,7 +1,6 @@
 """The whole of Nodewright on one machine, as one thing: broker, workers and service, each its own process."""
 
 import socket
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ import redis
 from redis.exceptions import RedisError
 
 from nodewright.embedded import EmbeddedValkey
-from nodewright.failures import Failure, Interrupted, NotReached
+from nodewright.failures import Failure, NotReached
 from nodewright.home import Home, ServiceAddress
+from nodewright.pausing import Pause
 from nodewright.processes import Part, Supervisor, own_command, tail
 from nodewright.serving import reserve, url_of
 from nodewright.wiring import Wiring, migrate
@@ -25,30 +25,6 @@ SERVICE_SECONDS: Final = 30.0
 _POLL: Final = 0.1
 
 Say = Callable[[str], None]
-
-
-class Pause:
-    """Waiting that a signal ends: ``set`` it from a signal handler, and whoever waits is interrupted."""
-
-    def __init__(self) -> None:
-        self.stopped = threading.Event()
-        self.hurry = threading.Event()
-
-    def set(self) -> None:
-        """End all waiting; the second time, end the stopping too."""
-        if self.stopped.is_set():
-            self.hurry.set()
-        self.stopped.set()
-
-    def check(self) -> None:
-        """Raise :class:`Interrupted` if somebody asked for the end."""
-        if self.stopped.is_set():
-            raise Interrupted
-
-    def __call__(self, seconds: float) -> None:
-        """Wait so long, unless somebody asks for the end: then raise :class:`Interrupted`."""
-        self.stopped.wait(seconds)
-        self.check()
 
 
 @dataclass(frozen=True)

@@ -63,13 +63,18 @@ class Wiring:
         finally:
             database.close()
 
+    @property
+    def guards(self) -> Guards:
+        """What a tenant may hold at once."""
+        settings = self.settings
+        return Guards(settings.max_instances, settings.max_hourly_microusd, settings.max_count)
+
     def service(self, database: Database, *, notify: Callable[[], None]) -> Service:
         """Return the jobs service over ``database``."""
-        settings = self.settings
         return Service(
             database,
             vault=self._vault(),
-            guards=Guards(settings.max_instances, settings.max_hourly_microusd, settings.max_count),
+            guards=self.guards,
             catalogs=CatalogReader(database),
             notify=notify,
             dice=SystemRandom(),

@@ -85,6 +85,16 @@ def read_keys(path: Path | None) -> list[str] | None:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def read_user_data(path: Path | None) -> str | None:
+    """Return the user data in a file, as it stands there."""
+    return None if path is None else read_option_file("--user-data-file", path)
+
+
+def split_tags(text: str | None) -> list[str] | None:
+    """Return the tags of ``a,b``."""
+    return None if text is None else [tag.strip() for tag in text.split(",") if tag.strip()]
+
+
 def read_option_file(option: str, path: Path) -> str:
     """Return the text of a file that an option names.
 

@@ -1,0 +1,92 @@
+"""The command tree, built by a function: importing it makes nothing."""
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from nodewright.cli import fleets, operate, show
+from nodewright.cli.errors import EXPECTED, report
+
+
+class Commands(TyperGroup):
+    """All commands; what each may foreseeably meet ends as one message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer's own types are private
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except EXPECTED as error:
+            raise typer.Exit(report(error)) from None
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - Typer's own types are private
+        """Return the commands in the order in which a newcomer meets them."""
+        return list(self.commands)
+
+
+def build_app() -> typer.Typer:
+    """Return the command line."""
+    app = typer.Typer(
+        cls=Commands,
+        help="Provision fleets of Linodes: each instance exactly once, as fast as the API allows.",
+        epilog="New here? `nodewright demo` needs no account, no token and no money.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,  # its tracebacks show local variables, and with them secrets
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode="markdown",
+    )
+    app.callback()(_root)
+    for panel, commands in _COMMANDS.items():
+        for name, command in commands.items():
+            app.command(name, rich_help_panel=panel)(command)
+    return app
+
+
+_COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Start": {"demo": operate.demo, "up": operate.up},
+    "Fleets": {
+        "submit": fleets.submit,
+        "watch": fleets.watch,
+        "fleets": show.fleets,
+        "jobs": show.jobs,
+        "show": show.show,
+        "cancel": fleets.cancel,
+    },
+    "Operate": {
+        "simulate": operate.simulate,
+        "serve": operate.serve,
+        "worker": operate.worker,
+        "migrate": operate.migrate,
+        "doctor": operate.doctor,
+    },
+}
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001 - Typer's callback
+    if value:
+        typer.echo(f"nodewright {version('nodewright')}")
+        raise typer.Exit
+
+
+def _root(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        build_app()(prog_name="nodewright")
+    except BrokenPipeError:
+        # Whoever read our output, such as `head`, has seen enough.
+        sys.stderr.close()
+        sys.exit(141)

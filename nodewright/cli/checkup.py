@@ -1,0 +1,96 @@
+"""``nodewright doctor``: what Nodewright leans on, looked at one by one."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import redis
+from redis.exceptions import RedisError
+from rich.table import Table
+from rich.text import Text
+
+from jobs import schema
+from nodewright.cli.errors import sentences
+from nodewright.cli.options import connect
+from nodewright.cli.output import console, print_json
+from nodewright.client import ClientError
+from nodewright.credentials import check_token
+from nodewright.failures import Failure
+from nodewright.settings import Settings
+from nodewright.wiring import Wiring
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look found."""
+
+    what: str
+    ok: bool
+    message: str
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything; one fault hides no other."""
+    return [_look(what, look, settings) for what, look in _LOOKS.items()]
+
+
+def _look(what: str, look: Callable[[Settings], str], settings: Settings) -> Finding:
+    try:
+        return Finding(what, ok=True, message=look(settings))
+    except (Failure, ClientError) as error:
+        return Finding(what, ok=False, message="; ".join(sentences(error)))
+
+
+def _database(settings: Settings) -> str:
+    with Wiring(settings).database() as database:
+        if not schema.is_current(database):
+            raise Failure(
+                f"{database} is not at this version; run `nodewright migrate` (`up` does it for you)"
+            )
+        return f"{database} is at this version"
+
+
+def _broker(settings: Settings) -> str:
+    if settings.redis_url is None:
+        return "none is set: `up` starts a Valkey of its own"
+    try:
+        with redis.Redis.from_url(settings.redis_url.get_secret_value(), socket_connect_timeout=5) as client:
+            client.ping()
+    except (RedisError, ValueError) as error:
+        raise Failure(f"NODEWRIGHT_REDIS_URL: no answer ({error})") from None
+    return "answers"
+
+
+def _token(settings: Settings) -> str:
+    verdict = check_token(settings)
+    if verdict.fault or verdict.warning:
+        raise Failure(verdict.fault or verdict.warning)
+    return f"accepted by {settings.api_url}"
+
+
+def _service(settings: Settings) -> str:
+    with connect(settings) as client:
+        status = client.status()
+    if status.alarms:
+        raise Failure(*(f"{alarm.message} ({alarm.code})" for alarm in status.alarms))
+    return f"answers at {client.url}"
+
+
+_LOOKS: Final[dict[str, Callable[[Settings], str]]] = {
+    "database": _database,
+    "broker": _broker,
+    "token": _token,
+    "service": _service,
+}
+
+
+def print_findings(findings: list[Finding], *, json: bool) -> None:
+    """Print what was found."""
+    if json:
+        print_json({"findings": [asdict(finding) for finding in findings]})
+        return
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for finding in findings:
+        mark = Text("ok", style="green") if finding.ok else Text("no", style="red")
+        table.add_row(mark, finding.what, finding.message)
+    console().print(table)

@@ -1,0 +1,175 @@
+"""The commands that change something: submit, cancel; and watch, which waits with you."""
+
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from nodewright.cli import options as opt
+from nodewright.cli.documents import (
+    Typed,
+    from_file,
+    from_options,
+    read_keys,
+    read_root_pass,
+    read_user_data,
+    split_tags,
+)
+from nodewright.cli.errors import OK, OTHERWISE, fault_sentence
+from nodewright.cli.options import FleetRef, Json, connect
+from nodewright.cli.output import console, job_table, print_json, states_line
+from nodewright.cli.progress import AccountPaused, Follower
+from nodewright.client import Client, Fault, Fleet, Refused, Submission
+from nodewright.failures import BadInput
+
+SHOWN_JOBS: Final = 50
+
+
+def submit(  # noqa: PLR0913 - one parameter per option
+    file: opt.FleetFile = None,
+    *,
+    name: opt.Name = None,
+    count: opt.Count = None,
+    type_: opt.Type = None,
+    region: opt.Region = None,
+    image: opt.Image = None,
+    label_pattern: opt.LabelPattern = None,
+    tags: opt.Tags = None,
+    root_pass_stdin: opt.RootPassStdin = False,
+    authorized_keys_file: opt.AuthorizedKeysFile = None,
+    user_data_file: opt.UserDataFile = None,
+    booted: opt.Booted = None,
+    on_invalid: opt.OnInvalid = None,
+    idempotency_key: opt.IdempotencyKey = None,
+    wait: opt.WaitForEnd = False,
+    json: Json = False,
+) -> None:
+    """Submit a fleet, by file or by options.
+
+    With neither a password nor keys, each instance gets a strong random password that nobody is shown.
+
+    Exit codes: 0 accepted (with `--wait`: all running), 1 some job ended otherwise, 2 bad input,
+    3 the service was not reached.
+    """
+    spec = {
+        "count": count,
+        "type": type_,
+        "region": region,
+        "image": image,
+        "label_pattern": label_pattern,
+        "tags": split_tags(tags),
+        "authorized_keys": read_keys(authorized_keys_file),
+        "user_data": read_user_data(user_data_file),
+        "booted": booted,
+    }
+    head = {"name": name, "on_invalid": on_invalid and on_invalid.value}
+    typed = _typed(file, head, spec, root_pass_stdin=root_pass_stdin)
+    with connect() as client:
+        accepted = _send(client, typed, idempotency_key)
+        raise typer.Exit(_finish(client, accepted, wait=wait, json=json))
+
+
+def _typed(file: Path | None, head: dict[str, Any], spec: dict[str, Any], *, root_pass_stdin: bool) -> Typed:
+    given = [f"--{name.replace('_', '-')}" for name, value in spec.items() if value is not None]
+    given += ["--root-pass-stdin"] if root_pass_stdin else []
+    if file is not None and given:
+        raise BadInput(f"{given[0]}: cannot be combined with a fleet file; write it into {file}")
+    if file is not None:
+        return from_file(file, **head)
+    if not given and head["name"] is None:
+        raise BadInput("nothing to submit; give a fleet file, or --name, --count, --type and --region")
+    return from_options({**head, **spec, "root_pass": read_root_pass() if root_pass_stdin else None})
+
+
+def _send(client: Client, typed: Typed, key: str | None) -> Submission:
+    try:
+        return client.submit(typed.document, idempotency_key=key)
+    except Refused as error:
+        if not error.problem.faults:
+            raise
+        raise typed.explain(error.problem.faults) from None
+
+
+def _finish(client: Client, accepted: Submission, *, wait: bool, json: bool) -> int:
+    _remark(accepted)
+    fleet, code = accepted.fleet, OK
+    if not json:
+        again = " (it had been accepted before)" if accepted.replayed else ""
+        console().print(f"Accepted fleet {fleet.name} ({fleet.id}), {fleet.count} instances{again}.")
+    if wait:
+        fleet, code = _wait(client, fleet, json=json)
+    if json:
+        print_json(fleet_document(client, fleet))
+    elif wait:
+        print_result(client, fleet)
+    else:
+        console().print(f"Follow it: nodewright watch {fleet.name}")
+    return code
+
+
+def _remark(accepted: Submission) -> None:
+    extra = accepted.to_json()
+    for kind, findings in (("warning", accepted.warnings), ("rejected", extra.get("rejected") or ())):
+        for one in findings:
+            sys.stderr.write(f"{kind}: {fault_sentence(Fault(**one))}\n")
+
+
+def _wait(client: Client, fleet: Fleet, *, json: bool) -> tuple[Fleet, int]:
+    follower = Follower(client, console(stderr=json))
+    try:
+        fleet = follower.follow(fleet, until_paused=True)
+    except AccountPaused as alarm:
+        for sentence in alarm.sentences:
+            sys.stderr.write(f"alarm: {sentence}\n")
+        return client.fleet(fleet.id), OTHERWISE
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nThe fleet goes on without you. Follow it: nodewright watch {fleet.name}\n")
+        raise typer.Exit(130) from None
+    return fleet, OK if fleet.all_running else OTHERWISE
+
+
+def fleet_document(client: Client, fleet: Fleet) -> dict[str, Any]:
+    """Return a fleet and its jobs as programs read them."""
+    return {"fleet": fleet.to_json(), "jobs": [job.to_json() for job in client.jobs(fleet=fleet.id)]}
+
+
+def print_result(client: Client, fleet: Fleet, *, shown: int = SHOWN_JOBS) -> None:
+    """Print the results table, its first rows at least."""
+    out = console()
+    out.print()
+    out.print(job_table(client.jobs(fleet=fleet.id, limit=shown)))
+    if fleet.count > shown:
+        out.print(f"… {fleet.count - shown} more")
+    out.print()
+    out.print(f"{fleet.name}: {states_line(fleet.states)}")
+
+
+def watch(fleet: FleetRef, *, json: Json = False) -> None:
+    """Follow a fleet to its end.
+
+    Exit codes: 0 all running, 1 some job ended otherwise, 2 no such fleet, 3 the service was not reached.
+    """
+    with connect() as client:
+        try:
+            last = Follower(client, console(stderr=json)).follow(client.fleet(fleet))
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        if json:
+            print_json(fleet_document(client, last))
+        else:
+            print_result(client, last)
+        raise typer.Exit(OK if last.all_running else OTHERWISE)
+
+
+def cancel(fleet: FleetRef, *, json: Json = False) -> None:
+    """Cancel what a fleet has not bought yet. What runs or boots stays."""
+    with connect() as client:
+        done = client.cancel(fleet)
+    if json:
+        print_json(done)
+        return
+    view = Fleet(**done["fleet"])
+    console().print(f"Cancelled {done['cancelled']} jobs of {view.name}: {states_line(view.states)}.")
+    if done["noted"]:
+        console().print(f"{done['noted']} more are under way and end as soon as their outcome is known.")

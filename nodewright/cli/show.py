@@ -1,0 +1,145 @@
+"""The commands that only read: fleets, jobs, show."""
+
+from itertools import islice
+from typing import Annotated, Any, Final
+
+import typer
+from rich.table import Table
+
+from nodewright.cli.fleets import fleet_document
+from nodewright.cli.options import Csv, Json, connect
+from nodewright.cli.output import (
+    console,
+    error_text,
+    fleet_table,
+    grid,
+    job_table,
+    print_job_csv,
+    print_job_json,
+    print_json,
+    state_text,
+    states_line,
+)
+from nodewright.client import Client, Fleet, JobDetail, NotFound
+from nodewright.failures import BadInput
+
+CHUNK: Final = 200
+_SHOWN_FACTS: Final = (
+    "id",
+    "fleet",
+    "type",
+    "region",
+    "image",
+    "linode_id",
+    "ipv4",
+    "ipv6",
+    "attempt",
+    "sends",
+)
+
+Limit = Annotated[int | None, typer.Option(min=1, help="How many at most. Default: all.", show_default=False)]
+
+
+def fleets(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 100,
+    json: Json = False,
+) -> None:
+    """List fleets, newest first."""
+    with connect() as client:
+        found = client.fleets(limit=limit)
+    if json:
+        print_json({"fleets": [fleet.to_json() for fleet in found]})
+    elif found:
+        console().print(fleet_table(found))
+    else:
+        console().print("No fleets yet. Submit one: nodewright submit --help")
+
+
+def jobs(
+    *,
+    fleet: Annotated[str | None, typer.Option(metavar="ID|NAME", help="Only this fleet's.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    limit: Limit = None,
+    json: Json = False,
+    csv: Csv = False,
+) -> None:
+    """List jobs: a fleet's in order, else the newest first. Every row, unless `--limit` is given."""
+    if json and csv:
+        raise BadInput("--json and --csv: choose one of them")
+    with connect() as client:
+        found = client.jobs(fleet=fleet, state=state, limit=limit)
+        if json:
+            print_job_json(found)
+        elif csv:
+            print_job_csv(found)
+        else:
+            _print_tables(found)
+
+
+def _print_tables(found: Any) -> None:  # noqa: ANN401 - an iterator of jobs
+    out, rows = console(), list(islice(found, CHUNK))
+    if not rows:
+        out.print("No jobs.")
+    while rows:
+        out.print(job_table(rows))
+        rows = list(islice(found, CHUNK))
+
+
+def show(
+    ref: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or a fleet's id or name.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Show a job with its timeline, or a fleet with its jobs."""
+    with connect() as client:
+        found = _find(client, ref)
+        if isinstance(found, Fleet):
+            _show_fleet(client, found, json=json)
+        elif json:
+            print_json({"job": found.to_json()})
+        else:
+            _show_job(found)
+
+
+def _find(client: Client, ref: str) -> JobDetail | Fleet:
+    try:
+        return client.job(ref)
+    except NotFound:
+        pass
+    try:
+        return client.fleet(ref)
+    except NotFound:
+        raise BadInput(f"there is no job and no fleet {ref!r}; see `nodewright fleets`") from None
+
+
+def _show_fleet(client: Client, fleet: Fleet, *, json: bool) -> None:
+    if json:
+        print_json(fleet_document(client, fleet))
+        return
+    console().print(f"Fleet {fleet.name} ({fleet.id}): {states_line(fleet.states)}\n")
+    _print_tables(client.jobs(fleet=fleet.id))
+
+
+def _show_job(job: JobDetail) -> None:
+    out, facts = console(), job.to_json()
+    out.print(job.label, state_text(job.state))
+    if job.error:
+        out.print(error_text(job), style="red")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name in _SHOWN_FACTS:
+        if facts.get(name) is not None:
+            table.add_row(name, str(facts[name]))
+    out.print(table)
+    out.print()
+    out.print(_timeline(job))
+
+
+def _timeline(job: JobDetail) -> Table:
+    table = grid("WHEN (UTC)", "EVENT", "STATE", "BY", "DETAIL")
+    for line in job.timeline:
+        detail = ", ".join(
+            f"{name} {value}" for name, value in (line.detail or {}).items() if value is not None
+        )
+        table.add_row(line.at[:23].replace("T", " "), line.event, state_text(line.state), line.actor, detail)
+    return table
