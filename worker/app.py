@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 from celery import Celery, bootsteps
 from celery.utils.nodenames import host_format
-from kombu import Queue
+from kombu.entity import Queue
 from sqlalchemy import select
 
 from api_client import LinodeClient, Timeouts
