@@ -39,7 +39,7 @@ def demo(
 
     Exit codes: 0 all well, 1 not so.
     """
-    from nodewright.demo import run_demo  # noqa: PLC0415 - the stack is large; other commands need none of it
+    from nodewright.cli.demo import run_demo  # noqa: PLC0415 - the stack is large; other commands need none of it
 
     pause = pause_on_signals()
     try:

@@ -23,6 +23,20 @@ STATE_STYLES: Final = {
     "rejected": "red",
     "deleting": "magenta",
 }
+ORDER: Final = (
+    "running",
+    "booting",
+    "creating",
+    "uncertain",
+    "dispatched",
+    "queued",
+    "submitted",
+    "failed",
+    "rejected",
+    "cancelled",
+    "deleting",
+    "deleted",
+)
 JOB_COLUMNS: Final = (
     "id",
     "fleet",
@@ -93,7 +107,13 @@ def state_text(state: str) -> Text:
 
 def states_line(states: dict[str, int]) -> str:
     """Return ``40 running · 12 booting``."""
-    return " · ".join(f"{count} {state}" for state, count in states.items() if count) or "nothing yet"
+    ordered = sorted(states, key=life_order)
+    return " · ".join(f"{states[state]} {state}" for state in ordered if states[state]) or "nothing yet"
+
+
+def life_order(state: str) -> int:
+    """Return where a state stands in the order in which people ask for it: what runs comes first."""
+    return ORDER.index(state) if state in ORDER else len(ORDER)
 
 
 def grid(*columns: str, right: Sequence[str] = ()) -> Table:

@@ -13,24 +13,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nodewright.cli.output import STATE_STYLES, state_text, states_line
+from nodewright.cli.output import STATE_STYLES, life_order, state_text, states_line
 from nodewright.client import SETTLED, Client, ClientError, Fleet, ServiceNotReached, ServiceUnavailable
 from nodewright.failures import Failure
 
-ORDER: Final = (
-    "running",
-    "booting",
-    "creating",
-    "uncertain",
-    "dispatched",
-    "queued",
-    "submitted",
-    "failed",
-    "rejected",
-    "cancelled",
-    "deleting",
-    "deleted",
-)
 PACE_SECONDS: Final = 30.0
 """The rate is that of so many last seconds: two of the API's windows."""
 PATIENCE_SECONDS: Final = 30.0
@@ -96,8 +82,7 @@ def picture(fleet: Fleet, pace: Pace, elapsed: float) -> RenderableType:
 
 def _shown(fleet: Fleet) -> list[str]:
     always = ("running", "booting", "queued")
-    known = [state for state in ORDER if state in always or fleet.states.get(state)]
-    return known + [state for state in fleet.states if state not in ORDER]
+    return sorted({*always, *(state for state, count in fleet.states.items() if count)}, key=life_order)
 
 
 def summary(fleet: Fleet, pace: Pace, elapsed: float) -> str:

@@ -19,9 +19,9 @@ from nodewright.cli.progress import Follower
 from nodewright.client import Client, Fleet, Job
 from nodewright.embedded import free_port
 from nodewright.failures import Failure
+from nodewright.pausing import Pause
 from nodewright.processes import Part, Supervisor, own_command, tail
 from nodewright.settings import Settings
-from nodewright.pausing import Pause
 from nodewright.stack import Stack, StackPlan
 from nodewright.wiring import Wiring
 
@@ -30,6 +30,11 @@ WINDOW_SECONDS: Final = 5
 BOOT_SECONDS: Final = 3
 SHOWN: Final = 10
 _SPEC: Final = {"type": "g6-nanode-1", "region": "us-east", "image": "linode/debian12"}
+_INTRODUCTION: Final = f"""\
+Simulated: a Linode API on loopback. It takes {CREATES} creates per {WINDOW_SECONDS} s (the real one: 20 per
+15 s) and boots an instance in about {BOOT_SECONDS} s (really: about 60). All else is the real thing:
+HTTP service, Celery workers, Valkey, SQLite. Nothing is bought.
+"""
 _TOKEN: Final = "simulated-token"  # noqa: S105 - it opens nothing but the simulator
 _SIMULATOR_SECONDS: Final = 15.0
 
@@ -82,13 +87,7 @@ def run_demo(settings: Settings, count: int, pause: Pause, out: Console) -> int:
 
     """
     out.print("Nodewright demo", style="bold")
-    out.print(
-        f"Simulated: a Linode API on loopback that takes {CREATES} creates per {WINDOW_SECONDS} s (the real one: 20
-"
-        f"per 15 s) and boots an instance in about {BOOT_SECONDS} s (really: about 60). All else is the real
-"
-        "thing: HTTP service, Celery workers, Valkey, SQLite. No account is touched, nothing bought.\n"
-    )
+    out.print(_INTRODUCTION)
     with _temporary_home() as folder, Supervisor() as supervisor:
         port = _start_simulator(supervisor, settings, folder, pause)
         wiring = Wiring(_demo_settings(folder, port, count))
