@@ -31,9 +31,9 @@ BOOT_SECONDS: Final = 3
 SHOWN: Final = 10
 _SPEC: Final = {"type": "g6-nanode-1", "region": "us-east", "image": "linode/debian12"}
 _INTRODUCTION: Final = f"""\
-Simulated: a Linode API on loopback. It takes {CREATES} creates per {WINDOW_SECONDS} s (the real one: 20 per
-15 s) and boots an instance in about {BOOT_SECONDS} s (really: about 60). All else is the real thing:
-HTTP service, Celery workers, Valkey, SQLite. Nothing is bought.
+Simulated: a Linode API on loopback that takes {CREATES} creates per {WINDOW_SECONDS} s (the real
+one: 20 per 15 s) and boots instances in about {BOOT_SECONDS} s (really: about 60).
+Real: HTTP service, Celery worker, Valkey, SQLite. Nothing is bought.
 """
 _TOKEN: Final = "simulated-token"  # noqa: S105 - it opens nothing but the simulator
 _SIMULATOR_SECONDS: Final = 15.0

@@ -39,9 +39,9 @@ def demo(
 
     Exit codes: 0 all well, 1 not so.
     """
+    pause = pause_on_signals()
     from nodewright.cli.demo import run_demo  # noqa: PLC0415 - the stack is large; other commands need none of it
 
-    pause = pause_on_signals()
     try:
         raise typer.Exit(run_demo(Settings.load(), count, pause, console()))
     except Interrupted:
@@ -57,11 +57,12 @@ def up(*, workers: Workers = 1, port: Port = None) -> None:
 
     Exit codes: 0 stopped, 2 bad input (such as a token that is refused), 3 database or Redis not reached.
     """
+    pause = pause_on_signals()
     from nodewright.credentials import check_token  # noqa: PLC0415 - as above
     from nodewright.stack import Stack, StackPlan  # noqa: PLC0415
     from nodewright.wiring import Wiring  # noqa: PLC0415
 
-    pause, out, wiring = pause_on_signals(), console(), Wiring(Settings.load())
+    out, wiring = console(), Wiring(Settings.load())
     verdict = check_token(wiring.settings)
     if verdict.fault:
         raise BadInput(verdict.fault)
