@@ -1,0 +1,88 @@
+# Nodewright's menu. `make` or `make help` prints it; each target sets up what it needs in .venv/.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# Test processes: two by default, because stack tests start several processes of their own.
+JOBS   ?= 2
+# More arguments for pytest, as `make test ARGS='-k window -x'`, or for a command, as `make demo ARGS='--count 200'`.
+ARGS   ?=
+CODE   := api_client jobs worker simulator nodewright tests scripts deploy benchmarks examples
+
+# A checkout that was moved or copied has a .venv/ that points to its old place: it is set up again.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+
+$(READY): requirements.lock pyproject.toml scripts/setup
+	@scripts/setup
+	@printf '%s' '$(CURDIR)' > $@
+
+##@ First
+
+.PHONY: setup
+setup: $(READY) ## set up .venv/ (every other target does it when needed)
+
+.PHONY: demo
+demo: $(READY) ## run the main job against a simulated API: costs nothing, needs nothing
+	@$(BIN)/nodewright demo $(ARGS)
+
+.PHONY: up
+up: $(READY) ## run the whole stack here against the API that LINODE_TOKEN opens
+	@$(BIN)/nodewright up $(ARGS)
+
+##@ Before a commit
+
+.PHONY: test
+test: $(READY) ## run every test (databases, brokers and simulators are started by the tests)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+.PHONY: check
+check: $(READY) ## lint, format, types, imports between rooms, docs against code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-timing
+	$(BIN)/python -m pytest -q tests/project -m 'not stack'
+
+.PHONY: coverage
+coverage: $(READY) ## hold the pure modules to 95 % of their branches
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -q -n $(JOBS) -m 'not stack and not postgres and not valkey'
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage json -q -o .coverage.json
+	@$(BIN)/python scripts/branches.py .coverage.json
+
+.PHONY: format
+format: $(READY) ## format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: docs
+docs: $(READY) ## write the generated parts of docs/ again (states, settings, commands)
+	@$(BIN)/python scripts/gendocs.py
+
+##@ Now and then
+
+.PHONY: lock
+lock: ## choose the newest versions that pyproject.toml allows (needs uv and the network)
+	@scripts/lock
+
+.PHONY: secrets
+secrets: $(READY) ## make deploy/secrets/ for docker-compose.yml (asks for the Linode token; keeps what is there)
+	@$(BIN)/python deploy/secrets.py
+
+.PHONY: clean
+clean: ## remove .venv/ and everything else that can be made again
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## print this menu
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
