@@ -45,7 +45,7 @@ check: $(READY) ## lint, format, types, imports between rooms, docs against code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-timing
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -q tests/project -m 'not stack'
 
 .PHONY: coverage
@@ -73,7 +73,7 @@ lock: ## choose the newest versions that pyproject.toml allows (needs uv and the
 
 .PHONY: secrets
 secrets: $(READY) ## make deploy/secrets/ for docker-compose.yml (asks for the Linode token; keeps what is there)
-	@$(BIN)/python deploy/secrets.py
+	@$(BIN)/python deploy/make_secrets.py
 
 .PHONY: clean
 clean: ## remove .venv/ and everything else that can be made again
