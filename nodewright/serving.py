@@ -16,6 +16,7 @@ from jobs.database import Database
 from jobs.keys import Principal
 from nodewright.failures import BadInput
 from nodewright.home import Home, ServiceAddress
+from nodewright.logs import make_logger
 from nodewright.service import ServiceDeps, create_app
 from nodewright.settings import DEFAULT_PORT, LOOPBACK, Settings
 from nodewright.wiring import TENANT, Wiring, local_key
@@ -94,6 +95,7 @@ def serve(wiring: Wiring, bound: socket.socket, *, notify: Callable[[], None]) -
             authenticate=Authenticator(database, wiring.settings),
             ready=lambda: _why_not_ready(database),
             tenant=TENANT,
+            log=make_logger(wiring.settings.log_level, part="service"),
             local=local,
         )
         if not local:

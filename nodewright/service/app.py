@@ -22,7 +22,7 @@ def create_app(deps: ServiceDeps) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.deps = deps
-    app.add_middleware(RequestIds)
+    app.add_middleware(RequestIds, log=deps.log)
     problems.install(app)
     for part in (routes, health, page):
         part.install(app)

@@ -6,11 +6,11 @@ import uuid
 from http import HTTPStatus
 from typing import Any, Final
 
-import structlog
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nodewright.logs import FilteringBoundLogger
 from nodewright.service.problems import Problem
 
 HEADER: Final = "X-Request-Id"
@@ -20,9 +20,9 @@ _USABLE: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 class RequestIds:
     """ASGI middleware: gives each request its id, logs it, and answers for what nobody else caught."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, log: FilteringBoundLogger) -> None:
         self._app = app
-        self._log = structlog.get_logger("nodewright.service")
+        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -11,12 +11,12 @@ from random import Random
 import httpx
 import pytest
 import uvicorn
-from sqlalchemy import update
+from sqlalchemy import insert, update
 from typer.testing import CliRunner
 
 from jobs import admission, house, keys, schema
 from jobs.database import Database
-from jobs.records import accounts, jobs
+from jobs.records import accounts, chores, jobs
 from jobs.states import State
 from nodewright.cli import build_app
 from nodewright.service import ServiceDeps, create_app
@@ -87,6 +87,12 @@ class Site:
         with self.database.write() as tx:
             values = {"state": "running", "linode_id": jobs.c.position, "ipv4": "100.64.0.1"}
             tx.execute(update(jobs).values(**values))
+
+    def fail_catalog(self):
+        """Note that the first catalog read failed."""
+        with self.database.write() as tx:
+            row = {"name": "catalogs:default", "due_at": tx.now, "failed_at": tx.now, "fence": 1}
+            tx.execute(insert(chores), row)
 
     def pause(self, code, reason):
         """Pause the account."""

@@ -2,9 +2,6 @@ import json
 
 import httpx
 import pytest
-from sqlalchemy import insert
-
-from jobs.records import chores
 
 
 def test_a_fleet_is_accepted_with_its_location(http, document):
@@ -184,9 +181,7 @@ def test_the_page_is_not_open_under_a_foreign_name(http):
 
 def test_no_catalog_yet(bare_served, document):
     """With no catalog, and the first read failed, a submit is answered 503 with Retry-After."""
-    with bare_served.database.write() as tx:
-        row = {"name": "catalogs:default", "due_at": tx.now, "failed_at": tx.now, "fence": 1}
-        tx.execute(insert(chores), row)
+    bare_served.fail_catalog()
     headers = {"Authorization": f"Bearer {bare_served.key}"}
     answer = httpx.post(f"{bare_served.url}/v1/fleets", json=document(), headers=headers, trust_env=False)
     assert (answer.status_code, answer.json()["code"]) == (503, "catalog_unavailable")
