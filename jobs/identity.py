@@ -6,7 +6,7 @@ from datetime import datetime
 from random import Random
 from uuid import UUID
 
-_JOB_TAG = re.compile(r"^nw:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d+)$")
+_JOB_TAG = re.compile(r"nw:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([1-9][0-9]*)")
 
 
 def new_id(now: datetime, dice: Random) -> str:
@@ -59,5 +59,5 @@ class AttemptTag:
 
 def parse_attempt_tags(tags: list[str] | tuple[str, ...]) -> list[AttemptTag]:
     """Return every attempt tag among ``tags``; anything else is left out."""
-    matches = (_JOB_TAG.match(tag) for tag in tags)
+    matches = (_JOB_TAG.fullmatch(tag) for tag in tags)
     return [AttemptTag(match[1], int(match[2])) for match in matches if match]
