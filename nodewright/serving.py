@@ -87,9 +87,7 @@ def serve(wiring: Wiring, bound: socket.socket, *, notify: Callable[[], None]) -
     host = bound.getsockname()[0]
     local = host in LOOPBACK
     _refuse_without_key(wiring.settings, host, local=local)
-    with wiring.database() as database:
-        if not schema.is_current(database):
-            raise BadInput(f"{database} is not at this version of Nodewright; run `nodewright migrate`")
+    with wiring.current_database() as database:
         deps = ServiceDeps(
             wiring.service(database, notify=notify),
             authenticate=Authenticator(database, wiring.settings),

@@ -15,7 +15,7 @@ from jobs.database import Database
 from jobs.fleets import Guards
 from jobs.service import Service
 from jobs.vault import Vault, new_key
-from nodewright.failures import NotReached
+from nodewright.failures import BadInput, NotReached
 from nodewright.home import Home
 from nodewright.settings import Settings, SettingsError
 
@@ -43,6 +43,8 @@ class Wiring:
     def encryption_keys(self) -> tuple[str, ...]:
         """Return the keys, newest first; a home folder gets one of its own when first needed."""
         given = self.settings.encryption_keys
+        if given is None:
+            self.home.make()
         text = given.get_secret_value() if given else self.home.encryption_key(new_key)
         return tuple(key.strip() for key in text.split(",") if key.strip())
 
@@ -62,6 +64,25 @@ class Wiring:
             yield database
         finally:
             database.close()
+
+    @contextmanager
+    def current_database(self) -> Iterator[Database]:
+        """Open the database for one part of an installation, which must agree with the others about it.
+
+        Raises:
+            BadInput: it is not at this version, or is shared while the keys to its secrets are not.
+            NotReached: it does not answer.
+
+        """
+        if self.settings.database_url is not None and self.settings.encryption_keys is None:
+            raise BadInput(
+                "NODEWRIGHT_ENCRYPTION_KEYS: not set; service and workers on one database need the same keys, "
+                "such as the one that `encryption.key` in NODEWRIGHT_HOME holds after `nodewright up`"
+            )
+        with self.database() as database:
+            if not schema.is_current(database):
+                raise BadInput(f"{database} is not at this version of Nodewright; run `nodewright migrate`")
+            yield database
 
     @property
     def guards(self) -> Guards:

@@ -23,8 +23,8 @@ def run_worker(wiring: Wiring, *, name: str | None) -> int:
     settings = wiring.settings
     if settings.token is None:
         raise BadInput("LINODE_TOKEN: a worker needs a token, and none is set")
-    with wiring.database():
-        pass  # an early and clear word when it is away
+    with wiring.current_database():
+        pass  # an early and clear word when it is away, or old
     config = WorkerConfig(
         database_url=wiring.database_url,
         redis_url=redis_url(settings),
