@@ -2,19 +2,31 @@ import shutil
 from random import Random
 
 import pytest
+from sqlalchemy import text
 
+from jobs import house
 from jobs.database import Database
 from jobs.schema import upgrade
+from jobs.tables import metadata
 from tests.support.clock import FakeClock
 from tests.support.postgres import running_postgres
-
-TEMPLATE = "nodewright_template"
 
 
 def migrate(url):
     """Bring a database to the newest version, at the moment at which every test's clock starts."""
     database = Database(url, clock=FakeClock())
     upgrade(database, dice=Random(0))
+    database.close()
+
+
+def empty(url):
+    """Delete every row, and settle in anew."""
+    database = Database(url, clock=FakeClock())
+    names = ", ".join(table.name for table in metadata.sorted_tables)
+    with database.write() as tx:
+        tx.execute(text("SET LOCAL lock_timeout = '10s'"))
+        tx.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+        house.settle_in(tx, dice=Random(0))
     database.close()
 
 
@@ -32,10 +44,11 @@ def postgres():
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres):
-    """The name of a migrated database that others are copied from."""
-    migrate(postgres.url(postgres.create(TEMPLATE)))
-    return TEMPLATE
+def migrated_postgres(postgres):
+    """The address of a migrated PostgreSQL database, which tests use one after the other."""
+    url = postgres.url(postgres.create())
+    migrate(url)
+    return url
 
 
 @pytest.fixture(scope="session")
@@ -53,11 +66,10 @@ def sqlite_url(sqlite_template, tmp_path):
 
 
 @pytest.fixture
-def postgres_url(postgres, postgres_template):
-    """A fresh PostgreSQL database."""
-    name = postgres.create(template=postgres_template)
-    yield postgres.url(name)
-    postgres.drop(name)
+def postgres_url(migrated_postgres):
+    """A PostgreSQL database as it was after its migration: emptied, which is quicker than a new one."""
+    empty(migrated_postgres)
+    return migrated_postgres
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
