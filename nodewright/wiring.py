@@ -81,7 +81,9 @@ class Wiring:
             )
         with self.database() as database:
             if not schema.is_current(database):
-                raise BadInput(f"{database} is not at this version of Nodewright; run `nodewright migrate`")
+                raise BadInput(
+                    f"{name_of(database)} is not at this version of Nodewright; run `nodewright migrate`"
+                )
             yield database
 
     @property
@@ -118,7 +120,7 @@ def migrate(database: Database) -> None:
     try:
         schema.upgrade(database, dice=SystemRandom())
     except SQLAlchemyError as error:
-        raise NotReached(f"{database} cannot be migrated: {_first_line(error)}") from error
+        raise NotReached(f"{name_of(database)} cannot be migrated: {_first_line(error)}") from error
 
 
 def local_key(database: Database, home: Home, *, dice: Random) -> str:
@@ -129,12 +131,18 @@ def local_key(database: Database, home: Home, *, dice: Random) -> str:
     )
 
 
+def name_of(database: Database) -> str:
+    """Return a database's URL as people know it, without its password."""
+    scheme = database.url.get_backend_name()
+    return database.url.set(drivername=scheme).render_as_string(hide_password=True)
+
+
 def _check(database: Database) -> None:
     try:
         with database.read() as tx:
             tx.connection.exec_driver_sql("SELECT 1")
     except SQLAlchemyError as error:
-        raise NotReached(f"{database} cannot be reached: {_first_line(error)}") from error
+        raise NotReached(f"{name_of(database)} cannot be reached: {_first_line(error)}") from error
 
 
 def _first_line(error: SQLAlchemyError) -> str:

@@ -17,7 +17,7 @@ from nodewright.client import ClientError
 from nodewright.credentials import check_token
 from nodewright.failures import Failure
 from nodewright.settings import Settings
-from nodewright.wiring import Wiring
+from nodewright.wiring import Wiring, name_of
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ def _database(settings: Settings) -> str:
     with Wiring(settings).database() as database:
         if not schema.is_current(database):
             raise Failure(
-                f"{database} is not at this version; run `nodewright migrate` (`up` does it for you)"
+                f"{name_of(database)} is not at this version; run `nodewright migrate` (`up` does it for you)"
             )
-        return f"{database} is at this version"
+        return f"{name_of(database)} is at this version"
 
 
 def _broker(settings: Settings) -> str:

@@ -49,8 +49,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
 
     With neither a password nor keys, each instance gets a strong random password that nobody is shown.
 
-    Exit codes: 0 accepted (with `--wait`: all running), 1 some job ended otherwise, 2 bad input,
-    3 the service was not reached.
+    Exit codes: 0 accepted (with `--wait`: all running), 1 some job ended otherwise, 2 bad input, 3 not reached.
     """
     spec = {
         "count": count,
@@ -63,8 +62,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
         "user_data": read_user_data(user_data_file),
         "booted": booted,
     }
-    head = {"name": name, "on_invalid": on_invalid and on_invalid.value}
-    typed = _typed(file, head, spec, root_pass_stdin=root_pass_stdin)
+    typed = _typed(file, {"name": name, "on_invalid": on_invalid}, spec, root_pass_stdin=root_pass_stdin)
     with connect() as client:
         accepted = _send(client, typed, idempotency_key)
         raise typer.Exit(_finish(client, accepted, wait=wait, json=json))

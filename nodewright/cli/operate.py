@@ -3,7 +3,7 @@
 import socket
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
@@ -15,12 +15,18 @@ from nodewright.home import ServiceAddress
 from nodewright.processes import live_with_parent
 from nodewright.settings import Settings
 
+if TYPE_CHECKING:
+    from simulator import SimulatorOptions
+
 INTERRUPTED: Final = Interrupted.exit_code
 
 Port = Annotated[
-    int | None, typer.Option(min=1, max=65535, help="The service's port. Default: 8480, or the next free.")
+    int | None,
+    typer.Option(
+        metavar="PORT", min=1, max=65535, help="The service's port. Default: 8480, or the next free."
+    ),
 ]
-Workers = Annotated[int, typer.Option(min=1, max=64, help="How many worker processes.")]
+Workers = Annotated[int, typer.Option(metavar="N", min=1, max=64, help="How many worker processes.")]
 
 
 class SimulatedHeaders(StrEnum):
@@ -33,7 +39,9 @@ class SimulatedHeaders(StrEnum):
 
 def demo(
     *,
-    count: Annotated[int, typer.Option(min=1, max=1000, help="How many simulated instances.")] = 60,
+    count: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1000, help="How many simulated instances.")
+    ] = 60,
 ) -> None:
     """See it work: a simulated Linode API, the whole stack, one fleet. Costs nothing, leaves nothing.
 
@@ -131,11 +139,11 @@ def worker(
 
 def migrate() -> None:
     """Bring the database to this version. Safe to run again."""
-    from nodewright.wiring import Wiring, migrate  # noqa: PLC0415 - as above
+    from nodewright.wiring import Wiring, migrate, name_of  # noqa: PLC0415 - as above
 
     with Wiring(Settings.load()).database() as database:
         migrate(database)
-        console().print(f"{database} is at this version.")
+        console().print(f"{name_of(database)} is at this version.")
 
 
 def doctor(*, json: Json = False) -> None:
@@ -150,31 +158,47 @@ def doctor(*, json: Json = False) -> None:
     raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)
 
 
+SimHost = Annotated[str, typer.Option(help="The loopback address to listen on.")]
+SimPort = Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="The port; 0 takes a free one.")]
+SimCreateLimit = Annotated[int, typer.Option(metavar="N", min=0, help="Creates per window; 0: no limit.")]
+SimCreateWindow = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0.1, help="Seconds of a create window.")
+]
+SimBoot = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="Seconds from a create to running.")]
+SimBootSpread = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, help="Each boot takes up to this more or less.")
+]
+SimLatency = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0, help="Seconds until a create is answered.")
+]
+SimSpeed = Annotated[float, typer.Option(metavar="FACTOR", min=0.001, help="How much faster instances live.")]
+SimHeaders = Annotated[SimulatedHeaders, typer.Option(help="Which rate headers replies carry.")]
+SimTokens = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TOKEN", help="A token, with @ACCOUNT and :SCOPE,SCOPE if wanted; may be repeated."),
+]
+SimFaults = Annotated[Path | None, typer.Option(metavar="FILE", help="Fault rules, YAML or JSON.")]
+SimSeed = Annotated[int, typer.Option(metavar="N", help="The seed of every draw.")]
+
+
 def simulate(  # noqa: PLR0913 - one parameter per option
     *,
-    host: Annotated[str, typer.Option(help="The loopback address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 4100,
-    create_limit: Annotated[int, typer.Option(min=0, help="Creates per window; 0: no limit.")] = 20,
-    create_window: Annotated[float, typer.Option(min=0.1, help="Seconds of a create window.")] = 15.0,
-    boot: Annotated[float, typer.Option(min=0, help="Seconds from a create to running.")] = 60.0,
-    boot_spread: Annotated[float, typer.Option(min=0, help="Each boot takes up to this more or less.")] = 0.0,
-    latency: Annotated[float, typer.Option(min=0, help="Seconds until a create is answered.")] = 0.0,
-    speed: Annotated[float, typer.Option(min=0.001, help="How much faster instances live.")] = 1.0,
-    headers: Annotated[
-        SimulatedHeaders, typer.Option(help="Which rate headers replies carry.")
-    ] = SimulatedHeaders.ALL,
-    token: Annotated[
-        list[str] | None, typer.Option(metavar="TOKEN[@ACCOUNT][:SCOPE,…]", help="A token; may be repeated.")
-    ] = None,
-    faults: Annotated[Path | None, typer.Option(metavar="FILE", help="Fault rules, YAML or JSON.")] = None,
-    seed: Annotated[int, typer.Option(help="The seed of every draw.")] = 0,
+    host: SimHost = "127.0.0.1",
+    port: SimPort = 4100,
+    create_limit: SimCreateLimit = 20,
+    create_window: SimCreateWindow = 15.0,
+    boot: SimBoot = 60.0,
+    boot_spread: SimBootSpread = 0.0,
+    latency: SimLatency = 0.0,
+    speed: SimSpeed = 1.0,
+    headers: SimHeaders = SimulatedHeaders.ALL,
+    token: SimTokens = None,
+    faults: SimFaults = None,
+    seed: SimSeed = 0,
     with_parent: WithParent = False,
 ) -> None:
-    """Run a simulated Linode API v4 on loopback, with time, limits and faults.
-
-    Its README lists everything it can do, also while it runs.
-    """
-    from simulator import DEFAULT_TOKEN, FaultError, SimulatorOptions, serve  # noqa: PLC0415 - as above
+    """Run a simulated Linode API v4 on loopback, with time, limits and faults."""
+    from simulator import DEFAULT_TOKEN, SimulatorOptions  # noqa: PLC0415 - as above
 
     if with_parent:
         live_with_parent()
@@ -192,9 +216,16 @@ def simulate(  # noqa: PLR0913 - one parameter per option
         faults=faults,
         seed=seed,
     )
+    _serve_simulator(options)
+
+
+def _serve_simulator(options: "SimulatorOptions") -> None:
+    from simulator import FaultError, serve  # noqa: PLC0415 - as above
+
     try:
         serve(options)
     except OSError as error:
-        raise BadInput(f"--port: {host}:{port} cannot be used ({error.strerror}); choose another") from None
+        where = f"{options.host}:{options.port}"
+        raise BadInput(f"--port: {where} cannot be used ({error.strerror}); choose another") from None
     except (FaultError, ValueError) as error:
         raise BadInput(str(error)) from None

@@ -136,10 +136,16 @@ def _show_job(job: JobDetail) -> None:
 
 
 def _timeline(job: JobDetail) -> Table:
-    table = grid("WHEN (UTC)", "EVENT", "STATE", "BY", "DETAIL")
+    day = job.timeline[0].at[:10] if job.timeline else ""
+    table = grid(f"{day} UTC", "EVENT", "STATE", "BY", "DETAIL")
     for line in job.timeline:
         detail = ", ".join(
             f"{name} {value}" for name, value in (line.detail or {}).items() if value is not None
         )
-        table.add_row(line.at[:23].replace("T", " "), line.event, state_text(line.state), line.actor, detail)
+        table.add_row(_moment(line.at, day), line.event, state_text(line.state), line.actor, detail)
     return table
+
+
+def _moment(at: str, day: str) -> str:
+    """Return a time, with its day where that is another one than the heading's."""
+    return at[11:23] if at.startswith(day) else at[5:19].replace("T", " ")
