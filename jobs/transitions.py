@@ -5,10 +5,11 @@ caller read. ``None`` comes back when somebody else moved the row first; the cal
 one that takes effect adds a line to the job's timeline, in the same transaction.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import insert, select, tuple_, update
 
@@ -17,6 +18,8 @@ from jobs.records import RECORD_COLUMNS, JobRecord, accounts, job_events, jobs, 
 from jobs.states import Event, State, after
 
 Detail = dict[str, Any] | None
+_UNSTORABLE: Final = re.compile("[\\x00\\ud800-\\udfff]")
+_CHUNK: Final = 500
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,23 @@ class InstanceFacts:
     hourly_microusd: int | None = None
 
 
+def _storable(words: str | None) -> str | None:
+    # The API's words may hold what no database takes: NUL, and half of a surrogate pair.
+    return None if words is None else _UNSTORABLE.sub("\ufffd", words)
+
+
 def _error(reason: Reason | None) -> dict[str, str | None]:
     if reason is None:
         return {"error_code": None, "error_reason": None, "error_field": None}
-    return {"error_code": reason.code, "error_reason": reason.reason, "error_field": reason.field}
+    return {
+        "error_code": reason.code,
+        "error_reason": _storable(reason.reason),
+        "error_field": _storable(reason.field),
+    }
 
 
 def _explained(reason: Reason) -> dict[str, Any]:
-    return {key: value for key, value in vars(reason).items() if value is not None}
+    return {key: _storable(value) for key, value in vars(reason).items() if value is not None}
 
 
 def load(tx: Transaction, job_id: str) -> JobRecord | None:
@@ -95,15 +107,17 @@ def _move_many(
     # One state for all: the statement's guard is (id, version), and the law is asked once.
     if not records:
         return []
-    target = after(records[0].state, event)
-    fence = tuple_(jobs.c.id, jobs.c.version).in_([(job.id, job.version) for job in records])
-    statement = (
-        update(jobs)
-        .where(fence, jobs.c.state == records[0].state.value)
-        .values(**columns, state=target.value, version=jobs.c.version + 1, changed_at=tx.now)
-        .returning(*RECORD_COLUMNS)
-    )
-    moved = [record(row) for row in tx.execute(statement)]
+    source, target = records[0].state, after(records[0].state, event)
+    moved: list[JobRecord] = []
+    for start in range(0, len(records), _CHUNK):
+        some = [(job.id, job.version) for job in records[start : start + _CHUNK]]
+        statement = (
+            update(jobs)
+            .where(tuple_(jobs.c.id, jobs.c.version).in_(some), jobs.c.state == source.value)
+            .values(**columns, state=target.value, version=jobs.c.version + 1, changed_at=tx.now)
+            .returning(*RECORD_COLUMNS)
+        )
+        moved += [record(row) for row in tx.execute(statement)]
     if moved:
         tx.execute(insert(job_events), [log_event(tx, job.id, event, target, actor=actor) for job in moved])
     return moved
@@ -180,10 +194,10 @@ def _owned(tx: Transaction, job: JobRecord, facts: InstanceFacts) -> dict[str, A
     price = job.hourly_microusd if facts.hourly_microusd is None else facts.hourly_microusd
     return {
         "linode_id": facts.linode_id,
-        "ipv4": facts.ipv4,
-        "ipv6": facts.ipv6,
-        "got_type": facts.type,
-        "got_region": facts.region,
+        "ipv4": _storable(facts.ipv4),
+        "ipv6": _storable(facts.ipv6),
+        "got_type": _storable(facts.type),
+        "got_region": _storable(facts.region),
         "hourly_microusd": price,
         "created_at": tx.now,
         "lease_until": None,
@@ -247,8 +261,10 @@ def unknown(
         "lease_until": None,
         "run_after": run_after,
     }
-    tx.execute(update(accounts).where(accounts.c.id == job.account_id).values(unknown_at=tx.now))
-    return _move(tx, job, event, actor=actor, detail=_explained(reason), columns=columns)
+    moved = _move(tx, job, event, actor=actor, detail=_explained(reason), columns=columns)
+    if moved is not None:
+        tx.execute(update(accounts).where(accounts.c.id == job.account_id).values(unknown_at=tx.now))
+    return moved
 
 
 def inconclusive(
@@ -284,18 +300,19 @@ def parked(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
 
 def absent(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     """Settle a job that is absent for the whole grace period: end it as noted, or send again."""
+    settled: dict[str, Any] = {"run_after": None, "parked_at": None}
+    ended = {**settled, "ended_at": tx.now, "last_unknown_at": None}
     if job.ending == "cancel":
-        columns: dict[str, Any] = {"ended_at": tx.now, "last_unknown_at": None, "run_after": None}
-        return _move(tx, job, Event.ABSENT_CANCELLED, actor=actor, columns=columns)
+        return _move(tx, job, Event.ABSENT_CANCELLED, actor=actor, columns=ended)
     if job.ending == "fail":
-        columns = {"ended_at": tx.now, "last_unknown_at": None, "run_after": None}
-        return _move(tx, job, Event.ABSENT_FAILED, actor=actor, columns=columns)
-    return _move(tx, job, Event.ABSENT, actor=actor, columns={"run_after": None, "parked_at": None})
+        return _move(tx, job, Event.ABSENT_FAILED, actor=actor, columns=ended)
+    return _move(tx, job, Event.ABSENT, actor=actor, columns=settled)
 
 
 def label_taken(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) -> JobRecord | None:
     """End a job whose label belongs to a machine that is not ours; it is left alone."""
-    columns = {**_error(reason), "ended_at": tx.now, "last_unknown_at": None, "run_after": None}
+    settled = {"last_unknown_at": None, "run_after": None, "parked_at": None}
+    columns = {**_error(reason), **settled, "ended_at": tx.now}
     return _move(tx, job, Event.LABEL_TAKEN, actor=actor, detail=_explained(reason), columns=columns)
 
 
