@@ -15,6 +15,8 @@ MARGIN_SECONDS: Final = 0.1
 MARGIN_CEILING_SECONDS: Final = 2.0
 LONGEST_SECONDS: Final = 3600.0
 """A window or a wait beyond this is nonsense in a header, not news."""
+MOST_CALLS: Final = 1_000_000
+"""A limit beyond this is nonsense too."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Window:
 
 @dataclass(frozen=True)
 class RateFacts:
-    """What the headers of one reply said, already freed of nonsense; None: it did not say.
+    """What the headers of one reply said; None: it did not say. What is nonsense teaches nothing.
 
     ``reset_seconds`` counts from the reply, by the server's own clock, so that two clocks never meet.
     """
@@ -48,6 +50,11 @@ class RateFacts:
 
 def _after(moment: datetime, seconds: float) -> datetime:
     return moment + timedelta(seconds=seconds)
+
+
+def _grant_seconds(window: Window) -> float:
+    # All grants together must fit into the window that the first of them opens, also into a short one.
+    return min(GRANT_SECONDS, max(window.seconds - window.margin_seconds, window.seconds / 2))
 
 
 def ends_at(window: Window) -> datetime | None:
@@ -66,7 +73,7 @@ def rolled(window: Window, now: datetime) -> Window:
         window.closed_until is None
         and window.opened_at is None
         and window.spent > 0
-        and (window.granted_at is None or now >= _after(window.granted_at, GRANT_SECONDS))
+        and (window.granted_at is None or now >= _after(window.granted_at, _grant_seconds(window)))
     )
     if not (over or lapsed):
         return window
@@ -98,7 +105,7 @@ def next_opening(window: Window, now: datetime) -> datetime:
     end = ends_at(window)
     if end is not None:
         return end
-    return _after(window.granted_at or now, GRANT_SECONDS if window.spent else 0.0)
+    return _after(window.granted_at or now, _grant_seconds(window) if window.spent else 0.0)
 
 
 def granted(window: Window, calls: int, now: datetime) -> Window:
@@ -108,7 +115,7 @@ def granted(window: Window, calls: int, now: datetime) -> Window:
 
 def send_before(window: Window, now: datetime) -> datetime:
     """Return until when a call granted at ``now`` may be sent."""
-    lapse = _after(now, GRANT_SECONDS)
+    lapse = _after(now, _grant_seconds(window))
     if window.allowed == 0 or window.opened_at is None:
         return lapse
     return min(lapse, _latest_send(window, window.opened_at))
@@ -121,19 +128,24 @@ def opened(window: Window, at: datetime) -> Window:
 
 def learned(window: Window, facts: RateFacts, *, generation: int | None, now: datetime) -> Window:
     """Return the window corrected by what a reply said, if it speaks of the present generation."""
-    if facts.allowed is not None and facts.allowed > 0 and window.allowed != 0:
-        window = replace(window, allowed=facts.allowed)
+    window = _limited(window, facts)
     if generation != window.generation or facts.remaining is None or window.allowed == 0:
         return window
     # Somebody else may spend from the same token: the server's count is the truth where it is higher.
-    return replace(window, spent=max(window.spent, window.allowed - facts.remaining), granted_at=now)
+    told = window.allowed - max(facts.remaining, 0)
+    return replace(window, spent=max(window.spent, told), granted_at=now)
+
+
+def _limited(window: Window, facts: RateFacts) -> Window:
+    said = facts.allowed
+    if said is None or window.allowed == 0 or not 0 < said <= MOST_CALLS:
+        return window
+    return replace(window, allowed=said)
 
 
 def refused(window: Window, facts: RateFacts, *, generation: int | None, now: datetime) -> Window:
     """Return the window after a 429: closed until the server says, else until its own end, else for one length."""
-    counted = replace(window, refused=window.refused + 1, refused_at=now)
-    if facts.allowed:
-        counted = replace(counted, allowed=facts.allowed if window.allowed else window.allowed)
+    counted = replace(_limited(window, facts), refused=window.refused + 1, refused_at=now)
     if generation is not None and generation != window.generation:
         # It speaks of a window that is over: our margin was too small. Nothing else is known of the present one.
         return counted
@@ -143,7 +155,7 @@ def refused(window: Window, facts: RateFacts, *, generation: int | None, now: da
 
 
 def _reopening(window: Window, facts: RateFacts, now: datetime) -> datetime:
-    told = [wait for wait in (facts.retry_after, facts.reset_seconds) if wait is not None]
+    told = [wait for wait in (facts.retry_after, facts.reset_seconds) if wait is not None and wait >= 0]
     if told:
         # Retry-After is the reset less the date less one in most replies, both cut to whole seconds: add that one.
         return _after(now, min(max(told), LONGEST_SECONDS) + 1.0)
