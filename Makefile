@@ -25,6 +25,7 @@ $(READY): requirements.lock pyproject.toml scripts/setup
 
 .PHONY: setup
 setup: $(READY) ## set up .venv/ (every other target does it when needed)
+	@echo "$(VENV) is ready."
 
 .PHONY: demo
 demo: $(READY) ## run the main job against a simulated API: costs nothing, needs nothing
