@@ -8,11 +8,21 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import and_, func, insert, select, update
+from sqlalchemy import Select, and_, exists, func, insert, select, update
 
 from jobs import transitions, windows
 from jobs.database import Transaction
-from jobs.records import JobRecord, accounts, installation, jobs, rate_windows, tokens
+from jobs.records import (
+    RECORD_COLUMNS,
+    JobRecord,
+    accounts,
+    installation,
+    jobs,
+    rate_windows,
+    record,
+    tenants,
+    tokens,
+)
 from jobs.states import State
 from jobs.windows import RateFacts, Window
 
@@ -22,6 +32,7 @@ PROBE_SECONDS: Final = 15.0
 FAULTS_BEFORE_PROBING: Final = 5
 _BACKLOG_PAUSE: Final = timedelta(milliseconds=20)
 _LEASE_SLACK: Final = timedelta(seconds=1)
+_WAKE_AT_ONCE: Final = 1000
 _WINDOW_FIELDS: Final = [field.name for field in fields(Window)]
 
 
@@ -82,15 +93,31 @@ def _columns(window: Window) -> dict[str, Any]:
     return {name: getattr(window, name) for name in _WINDOW_FIELDS}
 
 
-def _read(tx: Transaction, token_id: str, route: str, *, lock: bool, skip: bool = False) -> list[_Bucket]:
-    statement = (
+def _buckets(token_id: str, route: str) -> Select[Any]:
+    return (
         select(rate_windows.c.bucket, *(rate_windows.c[name] for name in _WINDOW_FIELDS))
         .where(rate_windows.c.token_id == token_id, rate_windows.c.route == route)
         .order_by(rate_windows.c.bucket)
     )
-    if lock:
-        statement = statement.with_for_update(skip_locked=skip)
-    return [_Bucket(row[0], Window(*row[1:])) for row in tx.execute(statement)]
+
+
+def _bucket(row: Any) -> _Bucket:  # noqa: ANN401 - a row of _buckets
+    return _Bucket(row[0], Window(*row[1 : len(_WINDOW_FIELDS) + 1]))
+
+
+def _read(tx: Transaction, token_id: str, route: str, *, lock: bool) -> list[_Bucket]:
+    statement = _buckets(token_id, route)
+    return [_bucket(row) for row in tx.execute(statement.with_for_update() if lock else statement)]
+
+
+def _lock_free(tx: Transaction, token_id: str, route: str) -> list[_Bucket]:
+    """Lock all buckets of the route, or return none of them: somebody who holds but one of them spends from it."""
+    every = rate_windows.alias()
+    of_route = (every.c.token_id == token_id, every.c.route == route)
+    total = select(func.count()).select_from(every).where(*of_route).scalar_subquery()
+    statement = _buckets(token_id, route).add_columns(total)
+    rows = tx.execute(statement.with_for_update(of=rate_windows, skip_locked=True)).all()
+    return [_bucket(row) for row in rows] if rows and len(rows) == rows[0][-1] else []
 
 
 def _write(tx: Transaction, token_id: str, route: str, bucket: _Bucket, window: Window) -> None:
@@ -116,9 +143,7 @@ def spend(tx: Transaction, *, token_id: str, route: str) -> datetime | None:
         None when the call may go now, else the moment to try again. A route without a window has no limit.
 
     """
-    buckets = [
-        replace(b, window=windows.rolled(b.window, tx.now)) for b in _read(tx, token_id, route, lock=True)
-    ]
+    buckets = _rolled(_read(tx, token_id, route, lock=True), tx.now)
     closed = [b.window for b in buckets if windows.room(b.window, tx.now) == 0]
     if closed:
         return max(windows.next_opening(window, tx.now) for window in closed)
@@ -132,16 +157,15 @@ def open_window(tx: Transaction, job: JobRecord, *, route: str = CREATE) -> None
     """Note that the first call of the job's window is about to be sent. Called in the intent's transaction."""
     if job.token_id is None:
         return
-    first = (
-        update(rate_windows)
-        .where(
-            rate_windows.c.token_id == job.token_id,
-            rate_windows.c.route == route,
-            rate_windows.c.opened_at.is_(None),
-        )
-        .values(opened_at=tx.now)
+    unopened = (
+        rate_windows.c.token_id == job.token_id,
+        rate_windows.c.route == route,
+        rate_windows.c.opened_at.is_(None),
     )
-    tx.execute(first)
+    # Locked in the order of all others: an UPDATE of two rows chooses its own.
+    locked = select(rate_windows.c.bucket).where(*unopened).order_by(rate_windows.c.bucket).with_for_update()
+    if tx.execute(locked).all():
+        tx.execute(update(rate_windows).where(*unopened).values(opened_at=tx.now))
 
 
 def learn(
@@ -187,6 +211,21 @@ def _snoozed(account_id: str, now: datetime) -> Any:  # noqa: ANN401 - an SQL ex
     return and_(jobs.c.account_id == account_id, jobs.c.state == State.QUEUED.value, jobs.c.run_after <= now)
 
 
+def next_chance(tx: Transaction, *, account_id: str, token_id: str, route: str = CREATE) -> datetime | None:
+    """Return until when nothing can be admitted, None for nothing in the way. Reads only, and without a lock.
+
+    Workers ask this before they take the window's lock, so that waiting for an opening costs no write.
+    """
+    shut_until = _shut_until(tx, account_id)
+    if shut_until is not None and shut_until > tx.now:
+        return shut_until
+    return _next_opening(_rolled(_read(tx, token_id, route, lock=False), tx.now), tx.now)
+
+
+def _rolled(buckets: Sequence[_Bucket], now: datetime) -> list[_Bucket]:
+    return [replace(bucket, window=windows.rolled(bucket.window, now)) for bucket in buckets]
+
+
 def next_snooze(tx: Transaction, account_id: str) -> datetime | None:
     """Return when the next snoozed job comes back, or None."""
     waits = and_(
@@ -210,10 +249,10 @@ def admit(
         route: the window's route.
 
     """
-    buckets = _read(tx, token_id, route, lock=True, skip=True)
+    buckets = _lock_free(tx, token_id, route)
     if not buckets:
         return Admission(skipped=True)
-    rolled = [replace(b, window=windows.rolled(b.window, tx.now)) for b in buckets]
+    rolled = _rolled(buckets, tx.now)
     shut_until = _shut_until(tx, account_id)
     if shut_until is not None and shut_until > tx.now:
         return Admission(next_at=shut_until)
@@ -229,7 +268,7 @@ def admit(
         _write(tx, token_id, route, before, spent)
     if granted and shut_until is not None:
         _schedule_probe(tx, account_id)
-    return Admission(granted=granted)
+    return Admission(granted=tuple(granted))
 
 
 def _room(buckets: Sequence[_Bucket], now: datetime, most: int) -> int:
@@ -248,10 +287,35 @@ def _open_grants(tx: Transaction, account_id: str) -> int:
 
 
 def _pick(tx: Transaction, account_id: str, most: int) -> list[JobRecord]:
-    due = update(jobs).where(_snoozed(account_id, tx.now)).values(run_after=None)
-    tx.execute(due)
-    order = (jobs.c.priority.desc(), jobs.c.id)
-    return transitions.select_records(tx, _ready(account_id), order_by=order, limit=most)
+    """Return the next jobs, locked. Each tenant's are taken from the head of its own part of the index."""
+    _wake(tx, account_id)
+    waiting = select(tenants.c.id).where(exists().where(_ready(account_id), jobs.c.tenant_id == tenants.c.id))
+    heads: list[tuple[int, str, Any]] = []
+    for tenant in tx.execute(waiting).scalars().all():
+        head = (
+            select(jobs.c.priority, *RECORD_COLUMNS)
+            .where(_ready(account_id), jobs.c.tenant_id == tenant)
+            .order_by(jobs.c.priority.desc(), jobs.c.id)
+            .limit(most)
+            .with_for_update(skip_locked=True)
+        )
+        heads += [(-row.priority, row.id, row) for row in tx.execute(head)]
+    heads.sort(key=lambda one: one[:2])
+    return [record(row[1:]) for _, _, row in heads[:most]]
+
+
+def _wake(tx: Transaction, account_id: str) -> None:
+    """Make jobs ready whose snooze is over; many at once in several turns, and none that somebody else holds."""
+    due = (
+        select(jobs.c.id)
+        .where(_snoozed(account_id, tx.now))
+        .order_by(jobs.c.run_after, jobs.c.id)
+        .limit(_WAKE_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    found = tx.execute(due).scalars().all()
+    if found:
+        tx.execute(update(jobs).where(jobs.c.id.in_(found)).values(run_after=None))
 
 
 def _grant(
@@ -274,8 +338,10 @@ def _grant(
 
 def _shut_until(tx: Transaction, account_id: str) -> datetime | None:
     """Return None when admission is open, else from when one probe may go (far away: not before reconcile)."""
-    columns = (accounts.c.epoch, accounts.c.probe_at, installation.c.epoch)
-    row = tx.execute(select(*columns).where(accounts.c.id == account_id)).first()
+    present = select(installation.c.epoch).scalar_subquery()
+    row = tx.execute(
+        select(accounts.c.epoch, accounts.c.probe_at, present).where(accounts.c.id == account_id)
+    ).first()
     if row is None or row[0] != row[2]:
         return tx.now + timedelta(seconds=1)
     probe_at: datetime | None = row[1]

@@ -40,8 +40,8 @@ def due(tx: Transaction) -> list[str]:
 
 
 def next_due(tx: Transaction) -> datetime | None:
-    """Return when the next chore is due that nobody does already."""
-    free = select(func.min(chores.c.due_at)).where(chores.c.lease_until.is_(None))
+    """Return when the next chore is due that is not due yet and that nobody does already."""
+    free = select(func.min(chores.c.due_at)).where(chores.c.lease_until.is_(None), chores.c.due_at > tx.now)
     moment: datetime | None = tx.execute(free).scalar()
     return moment
 
@@ -72,6 +72,12 @@ def finish(
     values = {"due_at": due_at, "lease_until": None, "owner": None, "state": state or done.state, **outcome}
     guard = and_(chores.c.name == done.name, chores.c.fence == done.fence)
     return bool(tx.execute(update(chores).where(guard).values(**values)).rowcount)
+
+
+def remembered(tx: Transaction, name: str) -> dict[str, Any]:
+    """Return what the chore wanted to remember from its last run."""
+    state: dict[str, Any] | None = tx.execute(select(chores.c.state).where(chores.c.name == name)).scalar()
+    return state or {}
 
 
 def hasten(tx: Transaction, name: str, at: datetime) -> None:

@@ -58,7 +58,6 @@ class Event(StrEnum):
     THROTTLED = "throttled"
     NOT_SENT = "not_sent"
     ACCOUNT_PAUSED = "account_paused"
-    FELL_BACK = "fell_back"
     UNKNOWN = "unknown"
     LAPSED = "lapsed"
     INCONCLUSIVE = "inconclusive"
@@ -71,19 +70,14 @@ class Event(StrEnum):
     ABSENT_FAILED = "absent_failed"
     LABEL_TAKEN = "label_taken"
     SEEN_RUNNING = "seen_running"
-    BOOT_FAILED = "boot_failed"
     BOOT_TIMED_OUT = "boot_timed_out"
     VANISHED = "vanished"
     CANCELLED = "cancelled"
     CANCEL_NOTED = "cancel_noted"
-    EXPIRED = "expired"
-    STOPPED = "stopped"
     ERASED = "erased"
     ENDING_NOTED = "ending_noted"
-    DELETE_ASKED = "delete_asked"
     DELETE_POSTPONED = "delete_postponed"
     GONE = "gone"
-    RETRIED = "retried"
     FOUND = "found"
     ORPHAN_DELETED = "orphan_deleted"
     """An instance of an ended attempt was found and removed. It leads nowhere."""
@@ -121,7 +115,6 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
     *_rows(
         _E.ACCOUNT_PAUSED, (_S.CREATING,), _S.QUEUED, "the account takes no creates now: no attempt spent"
     ),
-    *_rows(_E.FELL_BACK, (_S.CREATING,), _S.QUEUED, "the next fallback is tried"),
     *_rows(_E.UNKNOWN, (_S.CREATING,), _S.UNCERTAIN, "the create may have been applied"),
     *_rows(_E.LAPSED, (_S.CREATING,), _S.UNCERTAIN, "the worker's lease ran out in mid-create"),
     *_rows(
@@ -136,7 +129,6 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
     *_rows(_E.ABSENT_FAILED, (_S.UNCERTAIN,), _S.FAILED, "absent, and an end was noted"),
     *_rows(_E.LABEL_TAKEN, (_S.UNCERTAIN,), _S.FAILED, "the label belongs to a machine that is not ours"),
     *_rows(_E.SEEN_RUNNING, (_S.BOOTING,), _S.RUNNING, "seen running, or offline where that was asked for"),
-    *_rows(_E.BOOT_FAILED, (_S.BOOTING,), _S.FAILED, "the API says that the boot failed"),
     *_rows(_E.BOOT_TIMED_OUT, (_S.BOOTING,), _S.FAILED, "not up within the boot timeout"),
     *_rows(_E.VANISHED, (_S.BOOTING, _S.RUNNING), _S.FAILED, "GET by id answered 404"),
     *_rows(
@@ -152,17 +144,13 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
         _S.UNCERTAIN,
         "a cancel after an unknown send looks first",
     ),
-    *_rows(_E.EXPIRED, (_S.SUBMITTED, _S.QUEUED, _S.DISPATCHED), _S.FAILED, "its deadline passed"),
-    *_rows(_E.STOPPED, (_S.SUBMITTED, _S.QUEUED, _S.DISPATCHED), _S.FAILED, "its fleet's policy stopped it"),
     *_rows(_E.ERASED, (_S.QUEUED, _S.DISPATCHED), _S.FAILED, "its secrets were erased"),
     *_rows(
         _E.ENDING_NOTED, (_S.QUEUED, _S.DISPATCHED), _S.UNCERTAIN, "an end after an unknown send looks first"
     ),
-    *_rows(_E.DELETE_ASKED, (_S.BOOTING, _S.RUNNING, _S.FAILED), _S.DELETING, "its instance is to go"),
     *_rows(_E.DELETE_POSTPONED, (_S.DELETING,), None, "the delete was refused or its outcome is unknown"),
     *_rows(_E.GONE, (_S.DELETING,), _S.DELETED, "GET by id answered 404"),
     *_rows(_E.FOUND, (_S.QUEUED, _S.DISPATCHED), _S.UNCERTAIN, "reconcile saw this attempt's tag at the API"),
-    *_rows(_E.RETRIED, (_S.FAILED,), _S.QUEUED, "a new attempt; the one before is closed"),
 )
 
 _TABLE: Final = {(row.source, row.event): row.target for row in TRANSITIONS}

@@ -140,7 +140,7 @@ def invalid(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) -> J
 def ended_waiting(
     tx: Transaction, job: JobRecord, event: Event, reason: Reason, *, actor: str
 ) -> JobRecord | None:
-    """End a waiting job as failed: turned invalid, expired, stopped or its secrets erased.
+    """End a waiting job as failed: it turned invalid, or its secrets were erased.
 
     Where an earlier send is unknown the end is only noted, and the job is looked up first.
     """
@@ -332,7 +332,7 @@ def seen_running(tx: Transaction, records: Sequence[JobRecord], *, actor: str) -
 
 
 def lost(tx: Transaction, job: JobRecord, event: Event, reason: Reason, *, actor: str) -> JobRecord | None:
-    """End a job whose instance did not come up or is gone (``boot_failed``, ``boot_timed_out``, ``vanished``)."""
+    """End a job whose instance did not come up in time or is gone (``boot_timed_out``, ``vanished``)."""
     columns: dict[str, Any] = {**_error(reason), "ended_at": tx.now, "run_after": None}
     if event is Event.VANISHED:
         columns["linode_id"] = None
@@ -355,12 +355,6 @@ def cancel_noted(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | 
     if job.state is not State.CREATING:
         columns |= {"run_after": tx.now, "lease_until": None}
     return _move(tx, job, Event.CANCEL_NOTED, actor=actor, columns=columns)
-
-
-def delete_asked(tx: Transaction, job: JobRecord, *, actor: str, why: str) -> JobRecord | None:
-    """Begin to delete the job's instance."""
-    columns = {"run_after": tx.now}
-    return _move(tx, job, Event.DELETE_ASKED, actor=actor, detail={"why": why}, columns=columns)
 
 
 def delete_postponed(

@@ -113,6 +113,9 @@ class Engine:
         with self.parts.database.read() as tx:
             if not admission.anything_ready(tx, me.account_id):
                 return Admission(), self._until_snooze(tx)
+            chance = admission.next_chance(tx, account_id=me.account_id, token_id=me.token_id)
+            if chance is not None:
+                return Admission(next_at=chance), max((chance - tx.now).total_seconds(), 0.0)
         with self.parts.database.write() as tx:
             result = admission.admit(
                 tx, account_id=me.account_id, token_id=me.token_id, actor=me.actor, most=_MOST_GRANTS
@@ -359,6 +362,9 @@ class Engine:
     def _learn_read(self, route: str, facts: RateFacts) -> None:
         with self.parts.database.read() as tx:
             known = admission.read_windows(tx, self.identity.token_id, route)
+        if facts.allowed is not None and any(window.allowed < facts.allowed for window in known):
+            # Lists are limited to 200 a minute while their headers claim 1840 (recorded): a read learns less, not more.
+            facts = RateFacts()
         generation = known[0].generation if known else None
         if admission.teaches(known, facts, generation):
             self._teach(route, facts, throttled=False)

@@ -47,9 +47,11 @@ class Lookup:
         self._engine = engine
         self.name = f"lookup:{engine.identity.account_id}"
 
-    def wanted(self, tx: Transaction) -> bool:
-        """Whether a look is due."""
-        return bool(transitions.select_records(tx, _due(tx.now), limit=1))
+    def wanted(self, tx: Transaction) -> datetime | None:
+        """Return when the next look is due."""
+        waits = and_(jobs.c.state == State.UNCERTAIN.value, jobs.c.parked_at.is_(None))
+        moment: datetime | None = tx.execute(select(func.min(jobs.c.run_after)).where(waits)).scalar()
+        return moment
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
         """Do it; return when to do it again."""
@@ -62,18 +64,12 @@ class Lookup:
         for job in due:
             self._settle(job, by_tag(found, job), began)
         with engine.parts.database.read() as tx:
-            return self._next(tx)
+            return tx.now
 
     def _where(self, due: Sequence[JobRecord]) -> Filter:
         if len(due) == 1:
             return F("tags") == str(due[0].tag)
         return F("tags") == installation_tag(self._engine.identity.installation)
-
-    def _next(self, tx: Transaction) -> datetime:
-        waits = and_(jobs.c.state == State.UNCERTAIN.value, jobs.c.parked_at.is_(None))
-        moment: datetime | None = tx.execute(select(func.min(jobs.c.run_after)).where(waits)).scalar()
-        soonest = tx.now + timedelta(milliseconds=200)
-        return max(moment, soonest) if moment else tx.now + self._engine.pace.tick
 
     def _settle(self, job: JobRecord, mine: Instance | None, began: datetime) -> None:
         if mine is not None:

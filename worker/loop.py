@@ -27,13 +27,13 @@ _IDLE_SECONDS: Final = 60.0
 
 
 class Chore(Protocol):
-    """One recurring duty. ``wanted`` reads rows only; ``run`` does it and says when it is due again."""
+    """One recurring duty. ``wanted`` reads rows only; ``run`` does it and says from when it may be due again."""
 
     name: str
     lease: timedelta
 
-    def wanted(self, tx: Transaction) -> bool:
-        """Whether there is anything to do: asked before a lease is written, so that idling costs no write."""
+    def wanted(self, tx: Transaction) -> datetime | None:
+        """Return from when there is something to do, None for nothing: so that idling costs no write."""
 
     def run(self, claim: Claim) -> datetime:
         """Do it; return when to do it again."""
@@ -136,14 +136,16 @@ class Loop:
     def _start_chores(self) -> float:
         with self._database.read() as tx:
             due = [name for name in chores.due(tx) if name in self._chores and name not in self._running]
-            wanted = [name for name in due if self._chores[name].wanted(tx)]
-            upcoming = chores.next_due(tx)
-            wait = _IDLE_SECONDS if upcoming is None else (upcoming - tx.now).total_seconds()
-        for name in wanted:
+            wanted = {name: self._chores[name].wanted(tx) for name in due}
+            upcoming = [
+                at for at in (chores.next_due(tx), *wanted.values()) if at is not None and at > tx.now
+            ]
+            ready = [name for name, at in wanted.items() if at is not None and at <= tx.now]
+            wait = min(((at - tx.now).total_seconds() for at in upcoming), default=_IDLE_SECONDS)
+        for name in ready:
             self._running.add(name)
             self._executor.submit(self._do, name)
-        # What is overdue is either under way or unwanted: a tick is soon enough to ask again.
-        return wait if wait > 0 else _IDLE_SECONDS
+        return wait
 
     # Chores ----------------------------------------------------------------------------------------------------------
 

@@ -77,9 +77,9 @@ class Reconcile:
         self._engine = engine
         self.name = f"reconcile:{engine.identity.account_id}"
 
-    def wanted(self, tx: Transaction) -> bool:  # noqa: ARG002 - every chore is asked alike
-        """Say yes: its due date is the only condition."""
-        return True
+    def wanted(self, tx: Transaction) -> datetime | None:
+        """Say now: its due date is the only condition."""
+        return tx.now
 
     def run(self, claim: Claim) -> datetime:
         """Go through all instances; return when to do it again."""

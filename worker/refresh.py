@@ -27,9 +27,9 @@ class Refresh:
         self._offer = offer
         self.name = f"catalogs:{engine.identity.account_id}"
 
-    def wanted(self, tx: Transaction) -> bool:  # noqa: ARG002 - every chore is asked alike
-        """Say yes: its due date is the only condition."""
-        return True
+    def wanted(self, tx: Transaction) -> datetime | None:
+        """Say now: its due date is the only condition."""
+        return tx.now
 
     def run(self, claim: Claim) -> datetime:
         """Read all four lists; return when to read them again."""

@@ -29,9 +29,12 @@ class Removal:
         self._engine = engine
         self.name = f"removal:{engine.identity.account_id}"
 
-    def wanted(self, tx: Transaction) -> bool:
-        """Whether a delete is due."""
-        return bool(transitions.select_records(tx, self._due(tx.now), limit=1))
+    def wanted(self, tx: Transaction) -> datetime | None:
+        """Return when the next delete is due."""
+        moment: datetime | None = tx.execute(
+            select(func.min(jobs.c.run_after)).where(self._deleting())
+        ).scalar()
+        return moment
 
     def _deleting(self) -> ColumnElement[bool]:
         account = jobs.c.account_id == self._engine.identity.account_id
@@ -50,10 +53,7 @@ class Removal:
         for job in due:
             self._step(job)
         with engine.parts.database.read() as tx:
-            moment: datetime | None = tx.execute(
-                select(func.min(jobs.c.run_after)).where(self._deleting())
-            ).scalar()
-            return moment or tx.now + engine.pace.tick
+            return tx.now
 
     def _step(self, job: JobRecord) -> None:
         client = self._engine.parts.client

@@ -3,9 +3,9 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import and_
+from sqlalchemy import and_, func, select
 
-from jobs import backoff, fleets, transitions
+from jobs import backoff, fleets, house, transitions
 from jobs.catalog import Catalog
 from jobs.chores import Claim
 from jobs.database import Transaction
@@ -15,6 +15,7 @@ from jobs.transitions import Reason
 from worker.engine import Engine
 
 _CHUNK: Final = 200
+_INSTANT: Final = timedelta(microseconds=1)
 _LEASED: Final = (State.DISPATCHED.value, State.CREATING.value)
 
 
@@ -27,9 +28,13 @@ class Sweep:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def wanted(self, tx: Transaction) -> bool:
-        """Whether a lease ran out, or a fleet keeps secrets that none of its jobs needs."""
-        return bool(_lapsed(tx, limit=1)) or fleets.keeps_secrets(tx)
+    def wanted(self, tx: Transaction) -> datetime | None:
+        """Return when the next lease runs out, or now where a fleet keeps secrets that none of its jobs needs."""
+        if fleets.keeps_secrets(tx):
+            return tx.now
+        leased = jobs.c.state.in_(_LEASED)
+        moment: datetime | None = tx.execute(select(func.min(jobs.c.lease_until)).where(leased)).scalar()
+        return None if moment is None else moment + _INSTANT
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
         """Do it; return when to do it again."""
@@ -37,7 +42,7 @@ class Sweep:
             for job in _lapsed(tx, limit=_CHUNK):
                 take_back(tx, job, self._engine)
             fleets.erase_secrets(tx)
-            return tx.now + self._engine.pace.tick
+            return tx.now
 
 
 def _lapsed(tx: Transaction, *, limit: int) -> list[JobRecord]:
@@ -63,9 +68,11 @@ class Intake:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def wanted(self, tx: Transaction) -> bool:
-        """Whether a job waits for a catalog that is there by now."""
-        return bool(transitions.select_records(tx, jobs.c.state == State.SUBMITTED.value, limit=1))
+    def wanted(self, tx: Transaction) -> datetime | None:
+        """Return now where a job waits for a catalog that is there by now."""
+        account = self._engine.identity.account_id
+        waits = transitions.select_records(tx, jobs.c.state == State.SUBMITTED.value, limit=1)
+        return tx.now if waits and house.catalog_version(tx, account) else None
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
         """Do it; return when to do it again."""

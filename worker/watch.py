@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, and_, func, select
 
 from api_client import F, Instance
-from jobs import house, transitions
+from jobs import chores, house, transitions
 from jobs.chores import Claim
 from jobs.database import Transaction
 from jobs.identity import installation_tag
@@ -82,29 +82,22 @@ class Watch:
         self._engine = engine
         self.name = f"watch:{engine.identity.account_id}"
 
-    def wanted(self, tx: Transaction) -> bool:
-        """Whether anything boots."""
-        return bool(transitions.select_records(tx, self._booting(), limit=1))
+    def wanted(self, tx: Transaction) -> datetime | None:
+        """Return when an instance is likely to be up next."""
+        return self._next(tx, _moment(chores.remembered(tx, self.name).get("looked_at")))
 
     def _booting(self) -> ColumnElement[bool]:
         account = jobs.c.account_id == self._engine.identity.account_id
         return and_(account, jobs.c.state == State.BOOTING.value)
 
     def run(self, claim: Claim) -> datetime:
-        """Look if it is time; return when to look next."""
+        """Look; the next look comes when :meth:`wanted` says so, but not at once."""
         engine = self._engine
         with engine.parts.database.read() as tx:
-            looked_at = _moment(claim.state.get("looked_at"))
-            due = self._next(tx, looked_at)
             now = tx.now
-        if due is not None and due <= now:
-            looked_at = now
-            claim.state["looked_at"] = now.isoformat()
-            self._look(now)
-        with engine.parts.database.read() as tx:
-            due = self._next(tx, looked_at)
-            latest = tx.now + engine.pace.tick
-        return latest if due is None else min(due, latest)
+        self._look(now)
+        claim.state["looked_at"] = now.isoformat()
+        return now + timedelta(seconds=GAP_FLOOR_SECONDS)
 
     def _next(self, tx: Transaction, looked_at: datetime | None) -> datetime | None:
         births = select(jobs.c.created_at).where(self._booting()).distinct()
