@@ -75,7 +75,8 @@ def submit(
 ) -> Submission:
     """Submit a fleet and return what came of it."""
     vault = fleet.pop("vault", None)
-    service = make_service(database, vault=vault if isinstance(vault, Vault) else None)
+    dice = Random(f"{tenant} {name}")
+    service = make_service(database, vault=vault if isinstance(vault, Vault) else None, dice=dice)
     return service.submit(fleet_request(*groups, name=name, **fleet), tenant=tenant, actor=ACTOR)
 
 

@@ -1,0 +1,469 @@
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, text, update
+
+from jobs import admission, transitions
+from jobs.admission import CREATE, PROBE_SECONDS, Limit
+from jobs.database import Database
+from jobs.records import accounts, installation, jobs, rate_windows
+from jobs.states import State
+from jobs.transitions import Reason
+from jobs.windows import GRANT_SECONDS, RateFacts
+from tests.support.fleets import (
+    ACCOUNT,
+    ACTOR,
+    TOKEN,
+    add_fleet,
+    add_job,
+    add_tenant,
+    admit,
+    move_in,
+    read_job,
+    set_job,
+    submit,
+)
+
+WHY = Reason("unauthorized", "Invalid Token")
+
+
+def window(database, bucket=0, route=CREATE):
+    """Return a window as it is stored."""
+    with database.read() as tx:
+        return admission.read_windows(tx, TOKEN, route)[bucket]
+
+
+def labels(admitted):
+    """Return the labels of the jobs that were admitted, in alphabetical order."""
+    return sorted(job.label for job in admitted.granted)
+
+
+def send(database, job):
+    """Commit the intent to create, as a worker does: window first, then the job."""
+    with database.write() as tx:
+        admission.open_window(tx, job)
+        moved = transitions.sent(tx, job, actor=ACTOR, lease=timedelta(seconds=60))
+    assert moved is not None
+    return moved
+
+
+# What is granted -----------------------------------------------------------------------------------------------------
+
+
+def test_no_more_than_the_window_allows(database, clock):
+    """A fresh window is granted in full and no further; the next one opens a window's length after the first send."""
+    move_in(database, Limit(20, 15.0))
+    submit(database, {"count": 45})
+    first = admit(database)
+    assert labels(first) == [f"web-{number:04d}" for number in range(1, 21)]
+    for job in first.granted:
+        assert job.state is State.DISPATCHED
+        assert job.send_before == clock.at(GRANT_SECONDS)
+        assert job.lease_until == clock.at(GRANT_SECONDS + 1)
+        assert (job.token_id, job.window_generation) == (TOKEN, 1)
+    again = admit(database)
+    assert (again.granted, again.skipped) == ((), False)
+    sent_at = clock.advance(0.5)
+    for job in first.granted:
+        send(database, job)
+    assert window(database).opened_at == sent_at
+    waiting = admit(database)
+    assert waiting.next_at == sent_at + timedelta(seconds=15.1)
+    clock.advance(15.0)
+    assert admit(database).granted == ()
+    clock.advance(0.1)
+    second = admit(database)
+    assert labels(second) == [f"web-{number:04d}" for number in range(21, 41)]
+    assert {job.window_generation for job in second.granted} == {2}
+
+
+def test_what_is_left_of_an_open_window(database, clock):
+    """Jobs that come while a window is open get what is left of it, to be sent before it ends."""
+    move_in(database, Limit(5, 10.0))
+    submit(database, {"count": 2})
+    for job in admit(database).granted:
+        send(database, job)
+    opened = clock.now
+    clock.advance(7)
+    submit(database, {"count": 5}, name="more")
+    granted = admit(database)
+    assert labels(granted) == ["more-0001", "more-0002", "more-0003"]
+    assert {job.send_before for job in granted.granted} == {opened + timedelta(seconds=9.9)}
+
+
+def test_the_end_of_a_window_is_left_alone(database, clock):
+    """Nothing is granted so late that it could arrive in the server's next window."""
+    move_in(database, Limit(5, 10.0))
+    submit(database, {"count": 2})
+    for job in admit(database).granted:
+        send(database, job)
+    submit(database, {"count": 1}, name="more")
+    clock.advance(9.9)
+    assert admit(database) == admission.Admission(next_at=clock.at(0.2))
+    clock.advance(0.2)
+    assert labels(admit(database)) == ["more-0001"]
+
+
+def test_priority_then_age(database, clock):
+    """An urgent job that came last goes first; of equals the older one does."""
+    move_in(database, Limit(3, 15.0))
+    submit(database, {"count": 2}, name="slow", priority=-1)
+    clock.advance(1)
+    submit(database, {"count": 2}, name="early")
+    clock.advance(1)
+    submit(database, {"count": 1}, name="urgent", priority=5)
+    assert labels(admit(database)) == ["early-0001", "early-0002", "urgent-0001"]
+
+
+def test_priority_and_age_across_tenants(database, clock):
+    """The order holds over all tenants of an account; another account's jobs are not touched."""
+    move_in(database, Limit(3, 15.0))
+    add_tenant(database, "other")
+    submit(database, {"count": 3}, name="early")
+    clock.advance(1)
+    submit(database, {"count": 1}, name="late", tenant="other", priority=1)
+    stranger = add_job(database, State.QUEUED, account_id="another", priority=9)
+    assert labels(admit(database)) == ["early-0001", "early-0002", "late-0001"]
+    assert read_job(database, stranger.id).state is State.QUEUED
+
+
+def test_open_grants_are_bounded(database, clock):
+    """No more grants are open at once than asked for, however much the window allows: wake-ups stay young."""
+    move_in(database, Limit(0, 15.0))
+    submit(database, {"count": 30})
+    first = admit(database, most=8)
+    assert len(first.granted) == 8
+    full = admit(database, most=8)
+    assert full.granted == ()
+    assert clock.now < full.next_at <= clock.at(0.1)
+    send(database, first.granted[0])
+    assert len(admit(database, most=8).granted) == 1
+
+
+def test_nothing_to_admit(database):
+    """An empty queue spends nothing and asks for no early return."""
+    move_in(database)
+    assert admit(database) == admission.Admission()
+    assert window(database).spent == 0
+    with database.read() as tx:
+        assert not admission.anything_ready(tx, ACCOUNT)
+
+
+def test_a_route_without_a_window_is_held_by_somebody(database):
+    """A token without rows admits nothing; the loop tries again."""
+    move_in(database)
+    submit(database)
+    assert admit(database, token="unknown").skipped
+
+
+# Grants that are not used --------------------------------------------------------------------------------------------
+
+
+def test_lapsed_grants_come_back(database, clock):
+    """Grants that nobody sent are granted anew once they lapse, in a new generation."""
+    move_in(database, Limit(2, 15.0))
+    submit(database, {"count": 2})
+    for job in admit(database).granted:
+        with database.write() as tx:
+            transitions.given_back(tx, job, "lost", actor=ACTOR)
+    assert admit(database).next_at == clock.at(GRANT_SECONDS)
+    clock.advance(GRANT_SECONDS)
+    assert {job.window_generation for job in admit(database).granted} == {2}
+
+
+def test_snoozed_jobs_come_back_in_time(database, clock):
+    """A snoozed job is neither ready nor granted before its time; then it takes its old place."""
+    move_in(database)
+    submit(database, {"count": 3})
+    with database.read() as tx:
+        first = transitions.select_records(tx, order_by=(jobs.c.position,))[0]
+        others = transitions.select_records(tx, jobs.c.position > 1)
+    set_job(database, first.id, run_after=clock.at(10))
+    for job in others:
+        set_job(database, job.id, state=State.CANCELLED.value)
+    with database.read() as tx:
+        assert not admission.anything_ready(tx, ACCOUNT)
+        assert admission.next_snooze(tx, ACCOUNT) == clock.at(10)
+    assert admit(database).granted == ()
+    clock.advance(10)
+    with database.read() as tx:
+        assert admission.anything_ready(tx, ACCOUNT)
+    granted = admit(database).granted
+    assert [job.id for job in granted] == [first.id]
+    assert granted[0].run_after is None
+    with database.read() as tx:
+        assert admission.next_snooze(tx, ACCOUNT) is None
+
+
+def test_a_crowd_that_wakes_together_keeps_its_order(database, clock):
+    """Of thousands of snoozes that end at once the oldest jobs are granted, and none is lost."""
+    move_in(database, Limit(20, 15.0))
+    submit(database, {"count": 2_500})
+    with database.write() as tx:
+        tx.execute(update(jobs).values(run_after=clock.at(5)))
+    clock.advance(5)
+    granted = [label for _ in range(3) for label in labels(admit(database, most=10_000))]
+    assert granted == [f"web-{number:04d}" for number in range(1, 21)]
+    with database.read() as tx:
+        assert admission.anything_ready(tx, ACCOUNT)
+
+
+# Several buckets, several admitters ----------------------------------------------------------------------------------
+
+
+def test_two_buckets_hold_together(database, clock):
+    """Five in fifteen seconds and eight in thirty: the narrower one decides each time."""
+    move_in(database, Limit(5, 15.0), Limit(8, 30.0))
+    submit(database, {"count": 20})
+    counts = []
+    for _ in range(40):
+        granted = admit(database).granted
+        counts.append(len(granted))
+        for job in granted:
+            send(database, job)
+        clock.advance(1)
+    assert [count for count in counts if count] == [5, 3, 5]
+    assert counts[0] == 5
+    assert counts[16] == 3
+    assert counts[32] == 5
+
+
+def test_a_second_admitter_is_skipped(postgres_database):
+    """While one admitter holds the window another one neither waits nor grants."""
+    database = postgres_database
+    move_in(database)
+    submit(database, {"count": 5})
+    with database.write() as tx:
+        mine = admission.admit(tx, account_id=ACCOUNT, token_id=TOKEN, actor="first", most=3)
+        assert len(mine.granted) == 3
+        assert admit(database) == admission.Admission(skipped=True)
+    assert len(admit(database, most=5).granted) == 2
+
+
+@pytest.mark.parametrize("held", [0, 1])
+def test_half_a_lock_is_no_lock(postgres_database, held):
+    """Where another transaction holds one bucket of the route, nobody admits by the other bucket alone."""
+    database = postgres_database
+    move_in(database, Limit(5, 15.0), Limit(8, 30.0))
+    submit(database, {"count": 5})
+    with database.write() as tx:
+        tx.execute(select(rate_windows).where(rate_windows.c.bucket == held).with_for_update())
+        assert admit(database) == admission.Admission(skipped=True)
+
+
+def test_jobs_in_other_hands_are_passed_over(postgres_database):
+    """A cancel that is under way holds its jobs; admission grants the others and does not wait."""
+    database = postgres_database
+    move_in(database)
+    submit(database, {"count": 3})
+    with database.read() as tx:
+        first = transitions.select_records(tx, order_by=(jobs.c.position,))[0]
+    with database.write() as cancelling:
+        transitions.cancelled(cancelling, first, actor=ACTOR)
+        with database.write() as tx:
+            tx.execute(text("SET LOCAL lock_timeout = '2s'"))
+            result = admission.admit(tx, account_id=ACCOUNT, token_id=TOKEN, actor=ACTOR, most=64)
+    assert labels(result) == ["web-0002", "web-0003"]
+    assert window(database).spent == 2
+
+
+def test_snoozes_in_other_hands_are_passed_over(postgres_database, clock):
+    """Neither does it wait for a job whose snooze is over and that somebody else holds."""
+    database = postgres_database
+    move_in(database)
+    submit(database, {"count": 2})
+    with database.write() as tx:
+        tx.execute(update(jobs).values(run_after=clock.now))
+    with database.read() as tx:
+        first = transitions.select_records(tx, order_by=(jobs.c.position,))[0]
+    with database.write() as cancelling:
+        transitions.cancelled(cancelling, first, actor=ACTOR)
+        with database.write() as tx:
+            tx.execute(text("SET LOCAL lock_timeout = '2s'"))
+            result = admission.admit(tx, account_id=ACCOUNT, token_id=TOKEN, actor=ACTOR, most=64)
+    assert labels(result) == ["web-0002"]
+
+
+# The account's health ------------------------------------------------------------------------------------------------
+
+
+def test_a_paused_account_gets_one_probe_at_a_time(database, clock):
+    """A pause stops admission; one create now and then finds out whether it is over, and then all go on."""
+    move_in(database)
+    submit(database, {"count": 10})
+    with database.write() as tx:
+        admission.pause(tx, ACCOUNT, code=WHY.code, reason=WHY.reason)
+    assert admit(database) == admission.Admission(next_at=clock.at(PROBE_SECONDS))
+    paused_at = clock.now
+    clock.advance(PROBE_SECONDS)
+    probe = admit(database)
+    assert len(probe.granted) == 1
+    assert admit(database).granted == ()
+    send(database, probe.granted[0])
+    clock.advance(PROBE_SECONDS)
+    with database.write() as tx:
+        admission.pause(tx, ACCOUNT, code="missing_scope", reason="again")
+        row = tx.execute(select(accounts)).one()
+        assert (row.paused_at, row.paused_code) == (paused_at, "missing_scope")
+    assert admit(database).granted == ()
+    clock.advance(0.1)
+    with database.write() as tx:
+        admission.healthy(tx, ACCOUNT)
+    assert len(admit(database).granted) == 9
+
+
+def test_faults_in_a_row_lead_to_probing(database, clock):
+    """The fifth fault in a row begins probing, each further one waits longer, a sensible answer ends it."""
+    move_in(database)
+    submit(database, {"count": 3})
+    for number in range(1, 5):
+        with database.write() as tx:
+            admission.fault(tx, ACCOUNT)
+            assert not admission.failing(tx, ACCOUNT), number
+    waits = []
+    for _ in range(6):
+        with database.write() as tx:
+            admission.fault(tx, ACCOUNT)
+            assert admission.failing(tx, ACCOUNT)
+        waits.append((admit(database).next_at - clock.now).total_seconds())
+    assert waits == [1, 2, 4, 8, PROBE_SECONDS, PROBE_SECONDS]
+    with database.write() as tx:
+        admission.healthy(tx, ACCOUNT)
+        assert not admission.failing(tx, ACCOUNT)
+    assert len(admit(database).granted) == 3
+
+
+def test_a_new_epoch_shuts_admission(database, clock):
+    """After a restore nothing is bought until reconcile has been through the account."""
+    move_in(database)
+    submit(database)
+    with database.write() as tx:
+        tx.execute(update(installation).values(epoch=2))
+    assert admit(database) == admission.Admission(next_at=clock.at(1))
+    with database.write() as tx:
+        tx.execute(update(accounts).values(epoch=2))
+    assert len(admit(database).granted) == 1
+
+
+def test_an_unknown_account_buys_nothing(database, clock):
+    """An account without a row is as good as one before its reconcile."""
+    move_in(database)
+    add_job(database, State.QUEUED, account_id="another")
+    assert admit(database, account="another") == admission.Admission(next_at=clock.at(1))
+    with database.write() as tx:
+        admission.fault(tx, "another")
+        assert not admission.failing(tx, "another")
+
+
+# Learning ------------------------------------------------------------------------------------------------------------
+
+
+def learn(database, facts, *, generation=1, throttled=False, route=CREATE):
+    """Teach the windows of a route."""
+    with database.write() as tx:
+        admission.learn(
+            tx, token_id=TOKEN, route=route, facts=facts, generation=generation, throttled=throttled
+        )
+
+
+def test_headers_and_refusals_are_kept(database, clock):
+    """What a reply taught is in the database, for every worker and the next start."""
+    move_in(database, Limit(20, 15.0))
+    submit(database, {"count": 30})
+    first = admit(database, most=3).granted
+    for job in first:
+        send(database, job)
+    learn(database, RateFacts(allowed=10, remaining=2))
+    assert (window(database).allowed, window(database).spent) == (10, 8)
+    assert len(admit(database).granted) == 2
+    learn(database, RateFacts(retry_after=4), throttled=True)
+    assert admit(database).next_at == clock.at(5)
+    assert window(database).refused == 1
+    move_in(database, Limit(20, 15.0))  # a restart keeps what was learnt
+    assert window(database).allowed == 10
+
+
+def test_a_reply_of_an_older_window_spoils_nothing(database, clock):
+    """A late 429 of the last generation does not close the present one."""
+    move_in(database, Limit(2, 15.0))
+    submit(database, {"count": 4})
+    for job in admit(database).granted:
+        send(database, job)
+    clock.advance(15.1)
+    assert len(admit(database).granted) == 2
+    learn(database, RateFacts(retry_after=30), generation=1, throttled=True)
+    assert (window(database).closed_until, window(database).refused) == (None, 1)
+
+
+def test_most_replies_need_no_write(database):
+    """Only a reply that would change a window is worth a lock."""
+    move_in(database, Limit(20, 15.0))
+    submit(database, {"count": 4})
+    admit(database)
+    with database.read() as tx:
+        known = admission.read_windows(tx, TOKEN, CREATE)
+    assert not admission.teaches(known, RateFacts(), 1)
+    assert not admission.teaches(known, RateFacts(allowed=20, remaining=16), 1)
+    assert not admission.teaches(known, RateFacts(remaining=0), 5)
+    assert admission.teaches(known, RateFacts(remaining=15), 1)
+    assert admission.teaches(known, RateFacts(allowed=19), None)
+
+
+def test_a_read_spends_its_own_window(database, clock):
+    """Reads draw on their route's window; without a window they are free; a refusal closes it for all."""
+    route = "GET /linode/instances"
+    move_in(database, Limit(2, 10.0), route=route)
+
+    def spend(which=route):
+        with database.write() as tx:
+            return admission.spend(tx, token_id=TOKEN, route=which)
+
+    assert [spend(), spend()] == [None, None]
+    assert spend() == clock.at(10.1)
+    assert spend("GET /profile") is None
+    clock.advance(10.1)
+    assert spend() is None
+    learn(database, RateFacts(retry_after=7), generation=None, throttled=True, route=route)
+    assert spend() == clock.at(8)
+
+
+def test_learning_on_a_route_without_windows(database):
+    """A reply on a route that has no window teaches nothing and breaks nothing."""
+    move_in(database)
+    learn(database, RateFacts(allowed=1, remaining=0), route="GET /profile", throttled=True)
+    with database.read() as tx:
+        assert admission.read_windows(tx, TOKEN, "GET /profile") == []
+
+
+def test_a_job_without_a_token_opens_nothing(database):
+    """A job that was never granted leaves every window closed."""
+    move_in(database)
+    job = add_job(database, State.QUEUED)
+    with database.write() as tx:
+        admission.open_window(tx, job)
+    assert window(database).opened_at is None
+
+
+def test_a_timeline_of_one_job(database):
+    """Each step of admission and send stands in the timeline with its actor."""
+    move_in(database)
+    fleet = add_fleet(database)
+    job = add_job(database, State.QUEUED, fleet_id=fleet)
+    send(database, admit(database).granted[0])
+    with database.read() as tx:
+        events = transitions.select_records(tx, jobs.c.id == job.id)
+    assert events[0].sends == 1
+    assert events[0].state is State.CREATING
+
+
+def test_moments_do_not_depend_on_the_sessions_zone(postgres_url):
+    """PostgreSQL's own clock is asked, in whatever zone its session is, and compared in UTC."""
+    database = Database(postgres_url)
+    move_in(database)
+    with database.write() as tx:
+        zone = tx.execute(text("SHOW timezone")).scalar_one()
+        assert zone == "Pacific/Chatham"
+        assert tx.now.utcoffset() == timedelta(0)
+        tx.execute(update(accounts).values(probe_at=tx.now))
+        assert tx.execute(select(accounts.c.probe_at)).scalar_one() == tx.now
+    database.close()
