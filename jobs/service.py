@@ -23,6 +23,7 @@ from jobs.queries import JobFilter
 from jobs.records import fleets, jobs
 from jobs.requests import FleetRequest, InvalidRequest, RequestFault, RequestWarning
 from jobs.states import State
+from jobs.transitions import InstanceFacts
 from jobs.validation import Report, Rules, validate
 from jobs.vault import Vault
 from jobs.views import FleetView, JobDetail, JobView, Status
@@ -51,6 +52,10 @@ class IdempotencyConflict(ServiceError):  # noqa: N818 - the words of the answer
 
 class SecretsRefused(ServiceError):  # noqa: N818 - the words of the answer
     """The request carries secrets, and this way in takes none."""
+
+
+class NotUncertain(ServiceError):  # noqa: N818 - the words of the answer
+    """The job is not uncertain, so there is nothing to resolve."""
 
 
 class AccountPaused(ServiceError):  # noqa: N818 - the words of the answer
@@ -325,6 +330,31 @@ class Service:
         """Return ``fresh``, ``stale``, ``none`` (not read yet) or ``failed`` (the first read failed)."""
         with self._database.read() as tx:
             return queries.catalog_state(tx, account_id=self._account_id, stale_after=STALE_AFTER)[0]
+
+    # Resolve ---------------------------------------------------------------------------------------------------------
+
+    def resolve(self, job_id: str, tenant: str, *, actor: str, adopt: int | None) -> JobDetail:
+        """Settle an uncertain job by hand: it owns the instance ``adopt``, or (None) its instance does not exist.
+
+        A person's word replaces the look-up; reconcile corrects it where the API says otherwise.
+
+        Raises:
+            NotFound: there is no such job.
+            NotUncertain: the job is in another state, so that there is nothing to settle.
+
+        """
+        self.job(job_id, tenant)
+        with self._database.write() as tx:
+            job = transitions.load(tx, job_id)
+            if job is None or job.state is not State.UNCERTAIN:
+                state = "gone" if job is None else job.state.value
+                raise NotUncertain(f"job {job_id} is {state}; only an uncertain job can be resolved")
+            if adopt is None:
+                transitions.absent(tx, job, actor=actor)
+            else:
+                transitions.owned(tx, job, InstanceFacts(adopt), actor=actor, proof="a person's word")
+        self._notify()
+        return self.job(job_id, tenant)
 
     # Cancel ----------------------------------------------------------------------------------------------------------
 

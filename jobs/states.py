@@ -103,7 +103,7 @@ _E = Event
 TRANSITIONS: Final[tuple[Transition, ...]] = (
     *_rows(_E.VALIDATED, (_S.SUBMITTED,), _S.QUEUED, "the catalogs allow it"),
     *_rows(_E.INVALID, (_S.SUBMITTED,), _S.REJECTED, "the catalogs do not allow it"),
-    *_rows(_E.TURNED_INVALID, (_S.QUEUED, _S.DISPATCHED), _S.FAILED, "a newer catalog no longer allows it"),
+    *_rows(_E.TURNED_INVALID, (_S.DISPATCHED,), _S.FAILED, "a newer catalog no longer allows it"),
     *_rows(_E.ADMITTED, (_S.QUEUED,), _S.DISPATCHED, "the rate window has room"),
     *_rows(_E.GIVEN_BACK, (_S.DISPATCHED,), _S.QUEUED, "the grant came too late or the wake-up was lost"),
     *_rows(_E.SENT, (_S.DISPATCHED,), _S.CREATING, "the intent is committed, the create is about to be sent"),
@@ -144,10 +144,8 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
         _S.UNCERTAIN,
         "a cancel after an unknown send looks first",
     ),
-    *_rows(_E.ERASED, (_S.QUEUED, _S.DISPATCHED), _S.FAILED, "its secrets were erased"),
-    *_rows(
-        _E.ENDING_NOTED, (_S.QUEUED, _S.DISPATCHED), _S.UNCERTAIN, "an end after an unknown send looks first"
-    ),
+    *_rows(_E.ERASED, (_S.DISPATCHED,), _S.FAILED, "its secrets cannot be had any more"),
+    *_rows(_E.ENDING_NOTED, (_S.DISPATCHED,), _S.UNCERTAIN, "an end after an unknown send looks first"),
     *_rows(_E.DELETE_POSTPONED, (_S.DELETING,), None, "the delete was refused or its outcome is unknown"),
     *_rows(_E.GONE, (_S.DELETING,), _S.DELETED, "GET by id answered 404"),
     *_rows(_E.FOUND, (_S.QUEUED, _S.DISPATCHED), _S.UNCERTAIN, "reconcile saw this attempt's tag at the API"),
