@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, and_, func, select, text
 
 from jobs.database import Transaction
 from jobs.records import accounts, catalogs, chores, fleets, installation, job_events, jobs, rate_windows
 from jobs.states import State
+from jobs.tables import MAY_OWN
 from jobs.views import Alarm, ErrorView, EventView, FleetView, JobDetail, JobView, Status, WindowView
 
 CATALOG_KINDS: Final = ("types", "regions", "images", "availability")
@@ -181,9 +182,7 @@ def job_detail(tx: Transaction, job: JobView) -> JobDetail:
 
 def taken_labels(tx: Transaction, account_id: str, labels: list[str]) -> set[str]:
     """Return which of ``labels`` belong to jobs that may still own an instance."""
-    may_own = jobs.c.state.not_in([State.REJECTED, State.CANCELLED, State.DELETED, State.FAILED]) | (
-        and_(jobs.c.state == State.FAILED, jobs.c.linode_id.is_not(None))
-    )
+    may_own = text(f"({MAY_OWN})")
     taken: set[str] = set()
     for start in range(0, len(labels), _CHUNK):
         some = jobs.c.label.in_(labels[start : start + _CHUNK])
