@@ -6,8 +6,8 @@
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# Test processes: two by default, because stack tests start several processes of their own.
-JOBS   ?= 2
+# Test processes: one per core, but not more than eight, because each starts servers of its own.
+JOBS   ?= auto --maxprocesses=8
 # More arguments for pytest, as `make test ARGS='-k window -x'`, or for a command, as `make demo ARGS='--count 200'`.
 ARGS   ?=
 CODE   := api_client jobs worker simulator nodewright tests scripts deploy benchmarks examples
