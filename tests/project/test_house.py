@@ -255,3 +255,18 @@ def test_every_exception_of_the_project_has_its_reason():
 def test_pure_modules_exist():
     """Each module that coverage is asked of is there."""
     assert [name for name in PYPROJECT["tool"]["nodewright"]["pure"] if not (ROOT / name).exists()] == []
+
+
+# Tests
+
+
+def _silent_tests(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node):
+            yield node.name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda path: path.name)
+def test_every_test_opens_with_a_sentence(path):
+    """Each test says what is so."""
+    assert list(_silent_tests(path)) == []
