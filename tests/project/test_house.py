@@ -262,7 +262,11 @@ def test_pure_modules_exist():
 
 def _silent_tests(path):
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node):
+        if (
+            isinstance(node, ast.FunctionDef)
+            and node.name.startswith("test_")
+            and not ast.get_docstring(node)
+        ):
             yield node.name
 
 
