@@ -55,6 +55,8 @@ def create_key(
 
 def check(database: Database, key: str) -> Principal | None:
     """Return who ``key`` stands for; None: unknown, revoked or expired."""
+    if not (key.isascii() and key.isprintable()):
+        return None  # no key of ours, and nothing that every database takes
     prefix = key.rpartition("_")[0]
     with database.read() as tx:
         row = tx.execute(select(api_keys).where(api_keys.c.id == prefix)).first()

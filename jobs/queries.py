@@ -51,12 +51,13 @@ class JobFilter:
     label: str | None = None
 
 
-def is_id(text: str) -> bool:
-    """Whether ``text`` is a UUID in its usual form."""
+def as_id(text: str) -> str | None:
+    """Return ``text`` as rows spell it if it is a UUID in its usual form, in capitals or not; None: it is none."""
     try:
-        return str(UUID(text)) == text.lower()
+        found = str(UUID(text))
     except ValueError:
-        return False
+        return None
+    return found if found == text.lower() else None
 
 
 def _fleet_states(tx: Transaction, fleet_ids: list[str]) -> dict[str, dict[str, int]]:
@@ -95,7 +96,10 @@ def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
 
 def find_fleet(tx: Transaction, ref: str, *, tenant: str) -> FleetView | None:
     """Return a tenant's fleet by its id, or the newest by its name."""
-    which = fleets.c.id == ref if is_id(ref) else fleets.c.name == ref
+    if "\x00" in ref:
+        return None  # no name holds it, and PostgreSQL refuses to look for it
+    as_one = as_id(ref)
+    which = fleets.c.name == ref if as_one is None else fleets.c.id == as_one
     newest = (
         select(*_FLEET_COLUMNS)
         .where(fleets.c.tenant_id == tenant, which)
@@ -106,7 +110,7 @@ def find_fleet(tx: Transaction, ref: str, *, tenant: str) -> FleetView | None:
 
 
 def list_fleets(tx: Transaction, *, tenant: str, limit: int, after: str | None = None) -> list[FleetView]:
-    """Return a tenant's fleets, newest first, those older than the fleet ``after``."""
+    """Return a tenant's fleets, newest first, those older than the fleet with id ``after``."""
     statement = select(*_FLEET_COLUMNS).where(fleets.c.tenant_id == tenant)
     if after is not None:
         statement = statement.where(fleets.c.id < after)
@@ -165,9 +169,10 @@ def iterate_jobs(tx: Transaction, *, tenant: str, where: JobFilter) -> Iterator[
 
 def find_job(tx: Transaction, job_id: str, *, tenant: str) -> JobView | None:
     """Return one of a tenant's jobs."""
-    if not is_id(job_id):
+    known = as_id(job_id)
+    if known is None:
         return None
-    row = tx.execute(_job_rows().where(jobs.c.id == job_id, jobs.c.tenant_id == tenant)).first()
+    row = tx.execute(_job_rows().where(jobs.c.id == known, jobs.c.tenant_id == tenant)).first()
     return None if row is None else _job_view(row, _paused(tx))
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any, Final
 from uuid import UUID
@@ -141,10 +142,13 @@ class Service:
             CatalogUnavailable: nothing can be validated yet.
             IdempotencyConflict: the key, or the fleet id, belongs to another request.
             AccountPaused: the account's token is not accepted.
+            ValueError: the fleet id is no UUID.
 
         """
         digest = _digest(request)
-        replayed = self._replay(tenant, idempotency_key, fleet_id, digest)
+        fleet_id = None if fleet_id is None else _chosen(fleet_id)
+        replay = partial(self._replay, tenant, idempotency_key, fleet_id, digest)
+        replayed = replay()
         if replayed is not None:
             return replayed
         self._refuse_when_unauthorized()
@@ -153,11 +157,15 @@ class Service:
             raise CatalogUnavailable(
                 "no catalog was read yet: the Linode API has not been reached since the start"
             )
-        report = self._validate(request, catalog)
-        if report.faults and (request.on_invalid == "refuse" or report.refuses_all):
-            raise InvalidRequest(report.faults)
-        draft = self._draft(request, report.labels, report, catalog, tenant, actor, fleet_id, request_id)
-        return self._store(draft, idempotency_key, digest)
+
+        def store() -> Submission:
+            report = self._validate(request, catalog)
+            if report.faults and (request.on_invalid == "refuse" or report.refuses_all):
+                raise InvalidRequest(report.faults)
+            draft = self._draft(request, report.labels, report, catalog, tenant, actor, fleet_id, request_id)
+            return self._store(draft, idempotency_key, digest)
+
+        return _unless_replayed(store, replay)
 
     def accept(self, request: FleetRequest, *, fleet_id: str, tenant: str, actor: str) -> Submission:
         """Accept a fleet that came by Celery, where nobody waits: wrong jobs become ``rejected`` rows.
@@ -168,21 +176,28 @@ class Service:
             SecretsRefused: the request carries secrets; the broker must not.
             IdempotencyConflict: the fleet id belongs to another request.
             InvalidRequest: the request is over a guard, or wrong as a whole.
+            ValueError: the fleet id is no UUID. Without one a message that comes twice would be two fleets.
 
         """
         if request.has_secrets:
             raise SecretsRefused("a request by Celery must carry no secrets: use HTTP, or authorized_keys")
         digest = _digest(request)
-        replayed = self._replay(tenant, None, fleet_id, digest)
+        fleet_id = _chosen(fleet_id)
+        replay = partial(self._replay, tenant, None, fleet_id, digest)
+        replayed = replay()
         if replayed is not None:
             return replayed
         catalog = self._catalogs(self._account_id)
-        report = None if catalog is None else self._validate(request, catalog)
-        if report is not None and report.refuses_all:
-            raise InvalidRequest(report.faults)
-        labels = labels_of(request) if report is None else report.labels
-        draft = self._draft(request, labels, report, catalog, tenant, actor, fleet_id, None)
-        return self._store(draft, None, digest)
+
+        def store() -> Submission:
+            report = None if catalog is None else self._validate(request, catalog)
+            if report is not None and report.refuses_all:
+                raise InvalidRequest(report.faults)
+            labels = labels_of(request) if report is None else report.labels
+            draft = self._draft(request, labels, report, catalog, tenant, actor, fleet_id, None)
+            return self._store(draft, None, digest)
+
+        return _unless_replayed(store, replay)
 
     def _refuse_when_unauthorized(self) -> None:
         with self._database.read() as tx:
@@ -280,9 +295,10 @@ class Service:
         return view
 
     def fleets(self, tenant: str, *, limit: int = 100, after: str | None = None) -> list[FleetView]:
-        """Return fleets, newest first."""
+        """Return fleets, newest first; those older than the fleet ``after``. Raises NotFound for an unknown one."""
+        last = None if after is None else self.fleet(after, tenant).id
         with self._database.read() as tx:
-            return queries.list_fleets(tx, tenant=tenant, limit=limit, after=after)
+            return queries.list_fleets(tx, tenant=tenant, limit=limit, after=last)
 
     def jobs(
         self,
@@ -388,6 +404,24 @@ def _cancel_some(tx: Transaction, fleet_id: str, *, actor: str) -> tuple[int, in
     return ended, noted, len(found)
 
 
+def _unless_replayed(store: Callable[[], Submission], replay: Callable[[], Submission | None]) -> Submission:
+    try:
+        return store()
+    except InvalidRequest:
+        # The same request may have been quicker elsewhere: then it is itself who holds its labels and its quota.
+        replayed = replay()
+        if replayed is None:
+            raise
+        return replayed
+
+
+def _chosen(fleet_id: str) -> str:
+    try:
+        return str(UUID(fleet_id))  # in one spelling: SQLite would tell others apart
+    except ValueError:
+        raise ValueError(f"expected a UUID as fleet id, got {fleet_id[:64]!r}") from None
+
+
 def _identified(draft: Draft, fleet_id: str, key: str | None, digest: str) -> Draft:
     return Draft(**{**vars(draft), "fleet_id": fleet_id, "idempotency_key": key, "request_hash": digest})
 
@@ -395,7 +429,7 @@ def _identified(draft: Draft, fleet_id: str, key: str | None, digest: str) -> Dr
 def _find_earlier(tx: Transaction, tenant: str, key: str | None, fleet_id: str | None) -> Any:  # noqa: ANN401 - a row
     columns = select(fleets.c.id, fleets.c.tenant_id, fleets.c.request_hash)
     if fleet_id:
-        found = tx.execute(columns.where(fleets.c.id == str(UUID(fleet_id)))).first()
+        found = tx.execute(columns.where(fleets.c.id == fleet_id)).first()
         if found is not None:
             return found
     if key:
