@@ -49,17 +49,29 @@ class PostgresServer:
             os.chown(self.folder, account.pw_uid, account.pw_gid)
         self._programs = self._reachable_programs()
         self._numbers = count(1)
-        self._run("initdb", "--auth=trust", "--encoding=utf8", "--no-sync", "--username=postgres")
-        self.start()
+        try:
+            self._run("initdb", "--auth=trust", "--encoding=utf8", "--no-sync", "--username=postgres")
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
 
     def _reachable_programs(self) -> Path:
         installed = _installed()
         try:
             self._call([str(installed / "bin" / "postgres"), "--version"])
         except PermissionError:  # root's checkout lies where nobody may look
-            shutil.copytree(installed, self.folder / "install")
-            return self.folder / "install" / "bin"
+            return self._copied(installed.parent) / "pginstall" / "bin"
         return installed / "bin"
+
+    def _copied(self, package: Path) -> Path:
+        # The programs look for their libraries beside their package.
+        copy = self.folder / "install" / package.name
+        shutil.copytree(package, copy)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, copy.with_name(libraries.name))
+        return copy
 
     def _call(self, command: list[str]) -> None:
         done = subprocess.run(
