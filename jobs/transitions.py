@@ -306,7 +306,9 @@ def absent(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
         return _move(tx, job, Event.ABSENT_CANCELLED, actor=actor, columns=ended)
     if job.ending == "fail":
         return _move(tx, job, Event.ABSENT_FAILED, actor=actor, columns=ended)
-    return _move(tx, job, Event.ABSENT, actor=actor, columns=settled)
+    # A person who settles a parked job gives it a fresh number of tries.
+    tries = 0 if job.parked_at is not None else job.tries
+    return _move(tx, job, Event.ABSENT, actor=actor, columns={**settled, "tries": tries})
 
 
 def label_taken(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) -> JobRecord | None:

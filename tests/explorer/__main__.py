@@ -1,0 +1,216 @@
+"""``python -m tests.explorer``: every boundary, every outcome, crashes two deep; then every protection taken away."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import structlog
+
+from jobs.states import TRANSITIONS
+from tests.explorer.machine import Collaborators, HookedDatabase, Machine, Verdict, make_template
+from tests.explorer.schedule import OUTCOMES, Reply, Schedule, parse
+
+FREEZE_POINTS = 8
+CANCELS = (0, 4, 8, 9, 10, 12, 14, 17, 22, 30)
+TYPICAL = (
+    Reply(),
+    Reply("reset_after", "yes"),
+    Reply("reset_after", "no"),
+    Reply("gateway_timeout", "later", after=90.0),
+    Reply("throttle"),
+    Reply("no_capacity"),
+)
+STEPS = (3600.0, -3600.0, 90.0, -90.0)
+LOST = {"action": "request_timeout", "method": "POST", "route": "/linode/instances", "count": 11}
+
+
+@dataclass
+class Tally:
+    """What was explored."""
+
+    runs: int = 0
+    merged: int = 0
+    boundaries: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    transitions: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, verdict: Verdict) -> None:
+        self.runs += 1
+        self.merged += verdict.merged
+        self.transitions.update(verdict.transitions)
+        if verdict.violation is not None:
+            self.failures.append((verdict.schedule.line(), verdict.violation))
+
+    def merge(self, other: Tally) -> None:
+        self.runs += other.runs
+        self.merged += other.merged
+        self.boundaries += other.boundaries
+        self.kinds.update(other.kinds)
+        self.transitions.update(other.transitions)
+        self.failures += other.failures
+
+
+class Explorer:
+    """Explores schedules in one process."""
+
+    def __init__(self, folder: Path, collaborators: Collaborators | None = None) -> None:
+        template = folder / "template.db"
+        make_template(template)
+        self.database = HookedDatabase(folder / "run.db", template)
+        self.collaborators = collaborators or Collaborators()
+        self.known: set[str] = set()
+        self.tally = Tally()
+
+    def run(self, schedule: Schedule) -> Verdict:
+        verdict = Machine(schedule, self.database, self.collaborators, self.known).run()
+        if verdict.fingerprint:
+            self.known.add(verdict.fingerprint)
+        self.tally.add(verdict)
+        return verdict
+
+    def deepen(self, schedule: Schedule, depth: int) -> Verdict:
+        """Run a schedule, then the same with a crash at each of the effects that follow its last crash."""
+        verdict = self.run(schedule)
+        if depth == 0 or verdict.merged or verdict.violation:
+            return verdict
+        begin = schedule.crashes[-1] + 1 if schedule.crashes else 0
+        for at in range(begin, verdict.effects):
+            self.tally.boundaries += 1
+            self.tally.kinds[verdict.kinds[at]] += 1
+            self.deepen(replace(schedule, crashes=(*schedule.crashes, at)), depth - 1)
+        return verdict
+
+
+def plain(depth: int) -> Iterator[tuple[Schedule, int]]:
+    """Every outcome of the create, with crashes ``depth`` deep."""
+    for reply in OUTCOMES:
+        yield Schedule(replies=(reply,)), depth
+
+
+def further() -> Iterator[tuple[Schedule, int]]:
+    """Second outcomes, cancels, frozen processes, clock steps, and twists of the world."""
+    unknown = [Reply("reset_after", "no"), Reply("gateway_timeout", "later", after=90.0)]
+    for first in unknown:
+        for second in OUTCOMES[1:]:
+            yield Schedule(replies=(first, replace(second, nth=2))), 0
+    for reply in OUTCOMES:
+        for at in CANCELS:
+            yield Schedule(replies=(reply,), cancel=at), 0
+        for at in range(FREEZE_POINTS):
+            yield Schedule(replies=(reply,), freeze=at), 0
+    for at in range(40, 80):
+        yield Schedule(replies=(Reply("reset_after", "no"),), cancel=at), 0
+    for reply in TYPICAL:
+        for at in (9, 12):
+            yield Schedule(replies=(reply,), cancel=at), 1
+        for at in range(FREEZE_POINTS):
+            yield Schedule(replies=(reply,), freeze=at, cancel=9), 0
+    for reply in (Reply(), *unknown, Reply("throttle")):
+        for at in range(0, 30, 2):
+            for seconds in STEPS:
+                yield Schedule(replies=(reply,), step=(at, seconds)), 0
+    yield from twisted()
+
+
+def twisted() -> Iterator[tuple[Schedule, int]]:
+    """Strangers, forgotten sends, vanished instances, catalogs that change, lost keys, faults of the delete."""
+    for world in ("stranger", "forgotten", "forgotten_grant", "vanish_booting", "vanish_running", "untag"):
+        yield Schedule(world=world), 1
+    for world in ("bad_catalog", "intake", "intake_bad", "intake_cancel", "lost_key"):
+        yield Schedule(world=world), 1
+    yield Schedule(world="bad_catalog_later", replies=(Reply("reset_after", "no"),)), 1
+    yield Schedule(world="parked", extra=(LOST,)), 0
+    stuck = {"action": "boot_stuck", "method": "POST", "route": "/linode/instances"}
+    yield Schedule(world="stuck", extra=(stuck,)), 0
+    for action in ("reset_after", "reset_before", "server_error", "request_timeout", "throttle", "hang", "refuse"):
+        fault = {"action": action, "method": "DELETE", "route": "/linode/instances/*", "count": 2}
+        yield Schedule(cancel=12, replies=(Reply("slow"),), extra=(fault,)), 1
+        yield Schedule(cancel=13, extra=(fault,)), 1
+    yield Schedule(cancel=12, replies=(Reply("reset_after", "yes"),)), 1
+    yield Schedule(cancel=30, replies=(Reply("reset_after", "no"), Reply("throttle", nth=2))), 0
+
+
+def explore(work: list[tuple[Schedule, int]]) -> Tally:
+    """Explore a share of the work in a process of its own."""
+    _quiet()
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        explorer = Explorer(Path(folder))
+        for schedule, depth in work:
+            explorer.deepen(schedule, depth)
+        return explorer.tally
+
+
+def _quiet() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
+def _shares(work: Iterable[tuple[Schedule, int]], processes: int) -> list[list[tuple[Schedule, int]]]:
+    # Neighbours are much alike, so they stay together: that is what makes equal states meet.
+    items = list(work)
+    size = max(len(items) // (processes * 8), 1)
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def missing(tally: Tally) -> list[str]:
+    """Return the transitions of the law that no run took."""
+    rows = [(row.source.value, row.event.value, row.target.value) for row in TRANSITIONS]
+    return [f"{source} --{event}--> {target}" for source, event, target in rows if (source, event, target) not in tally.transitions]
+
+
+def replay(line: str) -> int:
+    """Run one schedule again and print its trace."""
+    _quiet()
+    with tempfile.TemporaryDirectory() as folder:
+        verdict = Explorer(Path(folder)).run(parse(line))
+    print("\n".join(verdict.trace))
+    print(verdict.violation or "kept every promise")
+    return 1 if verdict.violation else 0
+
+
+def main() -> int:
+    """Explore, print what was explored, and fail if a promise was broken or a transition was never taken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--replay", metavar="LINE", help="run one schedule and print its trace")
+    parser.add_argument("--depth", type=int, default=2, help="how many crashes deep")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    if options.replay:
+        return replay(options.replay)
+    began = time.monotonic()
+    work = [*_shares(plain(options.depth), options.processes), *_shares(further(), options.processes)]
+    tally = Tally()
+    with ProcessPoolExecutor(options.processes) as pool:
+        for done in pool.map(explore, work):
+            for line, reason in done.failures[: max(5 - len(tally.failures), 0)]:
+                print(f"\n{reason}: {line}", flush=True)
+            tally.merge(done)
+            print(".", end="", flush=True)
+    return _report(tally, time.monotonic() - began)
+
+
+def _report(tally: Tally, seconds: float) -> int:
+    untaken = missing(tally)
+    print(f"\n{tally.runs} schedules in {seconds:.0f} s, of which {tally.merged} met a state already explored")
+    print(f"{tally.boundaries} crashes at effect boundaries:", dict(tally.kinds))
+    print(f"{len(OUTCOMES)} API outcomes; {len(TRANSITIONS) - len(untaken)} of {len(TRANSITIONS)} transitions taken")
+    for row in untaken:
+        print("  never taken:", row)
+    broken = Counter(reason.split("instance")[0] for _, reason in tally.failures)
+    print(f"broken promises: {len(tally.failures)}", dict(broken) if broken else "")
+    for line, reason in sorted(tally.failures, key=lambda failure: len(failure[0]))[:10]:
+        print(f"  {reason}\n    replay: python -m tests.explorer --replay '{line}'")
+    return 1 if tally.failures or untaken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,658 @@
+"""One deterministic run of the real engine: SQLite, the simulator's pure world, an injected clock, and crashes.
+
+An effect is a commit, a publish, a send or a receive. Before each one the machine may crash the process (a BaseException
+flies through all of the real code, memory is lost, rows and world stay), freeze it, cancel the fleet or step the clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+from sqlalchemy import select, text
+
+from api_client import Clock, LinodeClient
+from jobs import admission, house
+from jobs.admission import Limit
+from jobs.catalog import Catalog
+from jobs.database import Database, Transaction
+from jobs.fleets import Guards
+from jobs.records import accounts, chores, installation, jobs, rate_windows
+from jobs.requests import parse_request
+from jobs.schema import upgrade
+from jobs.service import Service
+from jobs.states import SETTLED, State
+from jobs.vault import Vault
+from simulator import World, WorldSettings, WorldTransport
+from simulator.catalog import load_catalog
+from simulator.faults import Faults, parse_rule
+from simulator.limits import Bucket, Limits
+from tests.explorer.schedule import Schedule
+from tests.explorer.twists import TWISTS
+from worker.config import Pace, WorkerConfig
+from worker.engine import Engine, Identity, Parts, fingerprint
+from worker.lookup import Lookup
+from worker.loop import Loop
+from worker.reconcile import Reconcile
+from worker.removal import Removal
+from worker.sweep import Intake, Sweep
+from worker.watch import Watch
+
+BOOT = 10.0
+START = 1_700_000_000.0
+TOKEN = "simulated-token"
+LONGEST = 4 * 3600.0
+"""Simulated seconds after which a job that has not settled counts as stuck."""
+QUIET = 150.0
+"""Simulated seconds for reconcile to find what came late, after everything settled."""
+_SPEC = {"name": "web", "count": 1, "type": "g6-nanode-1", "region": "us-east", "image": "linode/debian12"}
+
+
+class Crash(BaseException):
+    """The process dies here. No handler of the engine may catch it."""
+
+
+class Known(BaseException):
+    """The crash left exactly what another one left before: its future is known."""
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+
+@dataclass
+class Time:
+    """Wall and monotonic time, moved by hand. A step moves the wall only."""
+
+    now: float = START
+    shift: float = 0.0
+
+    def wall(self) -> float:
+        return self.now + self.shift
+
+    def monotonic(self) -> float:
+        return self.now - START
+
+    def moment(self, _connection: Any = None) -> datetime:
+        return datetime.fromtimestamp(self.wall(), UTC)
+
+
+class Steady(Random):
+    """Dice without surprise: jitter is none, and ids count up, so that equal states have equal futures."""
+
+    drawn = 0
+
+    def random(self) -> float:
+        return 0.5
+
+    def getrandbits(self, k: int, /) -> int:
+        self.drawn += 1
+        return (0x9E3779B97F4A7C15 * self.drawn) % (1 << k)
+
+
+class Inline(Executor):
+    """Runs what is submitted at once, so that chores are part of the one deterministic order."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+class HookedDatabase(Database):
+    """A database that tells the machine before each commit, and checks the promises after it."""
+
+    def __init__(self, path: Path, template: Path) -> None:
+        super().__init__(f"sqlite:///{path}", clock=lambda _connection: self._machine.time.moment(), pool_size=4)
+        self._path = path
+        self._template = template
+        self._machine: Machine
+
+    def attach(self, machine: Machine) -> None:
+        """Begin a run on a fresh copy. The engine stays, because its compiled statements are most of a run's cost."""
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        shutil.copy(self._template, self._path)
+        self._machine = machine
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        with super().write() as tx:
+            yield tx
+            self._machine.effect("commit")
+        self._machine.committed()
+
+
+class HookedTransport(httpx.BaseTransport):
+    """The world, reached through effects: a send, then a receive."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._inner = WorldTransport(
+            machine.world, machine.time.wall, strict_bodies=True, on_delay=machine.pass_time
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self._machine.effect("send")
+        creates = request.method == "POST" and request.url.path.endswith("/linode/instances")
+        if creates:
+            self._machine.sending(request)
+        try:
+            reply = self._inner.handle_request(request)
+        finally:
+            self._machine.applied()
+        self._machine.effect("receive")
+        return reply
+
+
+@dataclass
+class Collaborators:
+    """What a protection's test may replace."""
+
+    engine: type[Engine] = Engine
+    chores: tuple[type[Any], ...] = (Watch, Lookup, Removal, Reconcile, Sweep, Intake)
+
+
+@dataclass
+class Verdict:
+    """How a run ended."""
+
+    schedule: Schedule
+    effects: int
+    trace: list[str]
+    transitions: set[tuple[str, str, str]]
+    violation: str | None = None
+    kinds: list[str] = field(default_factory=list)
+    fingerprint: str = ""
+    merged: bool = False
+
+
+class Machine:
+    """Runs one schedule."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        database: HookedDatabase,
+        collaborators: Collaborators,
+        known: frozenset[str] | set[str] = frozenset(),
+    ) -> None:
+        self.schedule = schedule
+        self.known = known
+        self.fingerprint = ""
+        self.time = Time()
+        self.dice = Steady()
+        self.collaborators = collaborators
+        self.trace: list[str] = []
+        self.kinds: list[str] = []
+        self.count = 0
+        self.crashes = list(schedule.crashes)
+        self.inbox: deque[str] = deque()
+        self.posts = 0
+        self.late_posts = 0
+        self.frozen: Frozen | None = None
+        self.twisted = False
+        self.deaf = False
+        self.spec: dict[str, Any] = dict(_SPEC)
+        self.seal_with: Vault | None = None
+        self.held_catalog: Catalog | None = None
+        self.catalog = _catalog()
+        self.world = _world(schedule)
+        self.database = database
+        database.attach(self)
+        self.quiet = False
+        self.cancelled_at: int | None = None
+        self.peak: dict[str, int] = {}
+        self._identity: Identity | None = None
+        self.fleet_id = ""
+        self._in_effect = False
+
+    # Effects ---------------------------------------------------------------------------------------------------------
+
+    def effect(self, kind: str) -> None:
+        """Count an effect that is about to happen, and let the schedule interfere."""
+        if self.quiet:
+            return
+        at, self.count = self.count, self.count + 1
+        self.kinds.append(kind)
+        self.trace.append(f"{self.time.now - START:8.2f} {at:3d} {kind}")
+        if self.crashes and self.crashes[0] == at:
+            self.crashes.pop(0)
+            self.trace[-1] += "  CRASH"
+            self.fingerprint = fingerprint_of(self) if not self.crashes else ""
+            if self.fingerprint in self.known:
+                raise Known
+            raise Crash
+        if self.schedule.step is not None and self.schedule.step[0] == at:
+            self.time.shift += self.schedule.step[1]
+        if kind != "commit":  # inside a transaction SQLite would make the other writer wait for this one
+            self._interfere()
+            self.freezing(kind)
+
+    def freezing(self, kind: str) -> None:
+        """Freeze the process here, if the schedule says so."""
+        if self.frozen is not None and threading.current_thread() is self.frozen.thread:
+            self.frozen.point(kind)
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """Do something that is no effect of the process under test."""
+        before, self.quiet = self.quiet, True
+        try:
+            yield
+        finally:
+            self.quiet = before
+
+    def pass_time(self, seconds: float) -> None:
+        self.time.now += seconds
+
+    def sending(self, request: httpx.Request) -> None:
+        """Check what must hold when a create leaves: its intent is committed."""
+        self.posts += 1
+        with self.quietly(), self.database.read() as tx:
+            row = tx.execute(select(jobs.c.state, jobs.c.sends, jobs.c.sent_at)).first()
+        frozen_here = self.frozen is not None and self.frozen.thread is threading.current_thread()
+        if not frozen_here and (row is None or row.state != State.CREATING or row.sends != self.posts_of_row(row)):
+            raise Violation("a create left without a committed intent")
+        age = self.time.wall() - row.sent_at.timestamp() if row is not None and row.sent_at else 0.0
+        held_here = self.frozen is not None and self.frozen.kind == "send"
+        if age > 30.0 and not held_here and self.schedule.step is None:
+            raise Violation(f"a create left {age:.0f} s after its intent")
+
+    def posts_of_row(self, row: Any) -> int:
+        return int(row.sends)
+
+    def applied(self) -> None:
+        """Check what must hold at any moment of the world: never two instances of one job."""
+        self.world.advance(self.time.wall())
+        kept = self.kept()
+        if len(kept) > 1:
+            raise Violation(f"{len(kept)} instances at once")
+
+    def committed(self) -> None:
+        """Check what must hold after each commit: nothing ended while its attempt's instance exists."""
+        if self.quiet:
+            return
+        self.freezing("committed")
+        self.world.advance(self.time.wall())
+        with self.quietly(), self.database.read() as tx:
+            rows = tx.execute(select(jobs.c.id, jobs.c.state, jobs.c.attempt, jobs.c.linode_id)).all()
+        for row in rows:
+            ended = row.state in {State.FAILED, State.CANCELLED} and row.linode_id is None
+            alive = [one for one in self.kept() if not getattr(one, "foreign", False)]
+            if ended and alive and row.id not in self.ended_before:
+                raise Violation(f"ended as {row.state} while instance {alive[0].ident} exists")
+            if ended:
+                self.ended_before.add(row.id)
+
+    ended_before: set[str]
+
+    def kept(self) -> list[Any]:
+        """Return our instances that exist now."""
+        return [
+            one
+            for one in self.world.instances.values()
+            if one.deleted is None and any(tag.startswith("nodewright:") for tag in one.shown["tags"])
+        ]
+
+    # The process -----------------------------------------------------------------------------------------------------
+
+    def start_process(self, name: str) -> Process:
+        return Process(self, name)
+
+    def identity(self, name: str) -> Identity:
+        if self._identity is None:
+            with self.quietly(), self.database.read() as tx:
+                found = tx.execute(select(installation.c.id)).scalar_one()
+            self._identity = Identity(found, "default", fingerprint(TOKEN), name)
+        return self._identity
+
+    def service(self) -> Service:
+        return Service(
+            self.database,
+            vault=self.seal_with,
+            guards=Guards(),
+            catalogs=lambda _account: self.catalog,
+            notify=lambda: None,
+            dice=self.dice,
+        )
+
+    # Running ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Verdict:
+        """Run the schedule to its end and judge it."""
+        self.ended_before = set()
+        violation = None
+        try:
+            self._run()
+        except Violation as broken:
+            violation = str(broken)
+        except Known:
+            return Verdict(self.schedule, self.count, self.trace, set(), None, self.kinds, self.fingerprint, merged=True)
+        finally:
+            if self.frozen is not None and not self.frozen.over:
+                self.frozen.go.set()
+                self.frozen.thread.join(timeout=10)
+        transitions = self._transitions()
+        return Verdict(self.schedule, self.count, self.trace, transitions, violation, self.kinds, self.fingerprint)
+
+    def _run(self) -> None:
+        self._submit()
+        self._until_done(self._incarnations())
+        self._judge()
+
+    def _submit(self) -> None:
+        twist, world = TWISTS[self.schedule.world], self.schedule.world
+        if world in {"intake", "intake_bad", "intake_cancel", "lost_key"}:
+            twist.start(self)
+        with self.quietly():
+            request = parse_request(self.spec)
+            if world.startswith("intake"):
+                identity = "01890000-0000-7000-8000-000000000001"
+                accepted = self.service().accept(request, fleet_id=identity, tenant="default", actor="celery")
+            else:
+                accepted = self.service().submit(request, tenant="default", actor="person")
+            self.fleet_id = accepted.fleet.id
+        if world in {"stranger", "forgotten", "bad_catalog"}:
+            twist.start(self)
+
+    def _incarnations(self) -> Iterator[Process]:
+        number = 0
+        while True:
+            number += 1
+            yield self.start_process(f"worker{number}")
+
+    def _until_done(self, incarnations: Iterator[Process]) -> None:
+        process = next(incarnations)
+        settled_at: float | None = None
+        while True:
+            try:
+                wait = process.step()
+            except Crash:
+                process = next(incarnations)
+                self.time.now += 0.5
+                continue
+            self._interfere()
+            if self._settled() and not self.frozen_over() and self.frozen is not None:
+                self.frozen.release()
+            if self._settled() and self._twist_over():
+                settled_at = self.time.now if settled_at is None else settled_at
+                if self._clean() or self.time.now - settled_at > QUIET + 200.0:
+                    return
+            else:
+                settled_at = None
+            if self.time.now - START > LONGEST:
+                raise Violation(f"stuck in {self._state()}")
+            self._advance(wait)
+
+    def _interfere(self) -> None:
+        self._cancel_when_due()
+        TWISTS[self.schedule.world].after(self)
+
+    def _cancel_when_due(self) -> None:
+        if self.schedule.cancel is not None and self.cancelled_at is None and self.count >= self.schedule.cancel:
+            self.cancelled_at = self.count
+            with self.quietly():
+                self.service().cancel(self.fleet_id, "default", actor="person")
+            self.trace.append(f"{self.time.now - START:8.2f}     cancel")
+
+    def _advance(self, wait: float) -> None:
+        now = self.time.wall()
+        due = self.world.next_due()
+        if due is not None and due > now:
+            wait = min(wait, due - now)
+        self.time.now += max(wait, 0.001) + 0.0005
+
+    # Judging ---------------------------------------------------------------------------------------------------------
+
+    def _state(self) -> str:
+        with self.quietly(), self.database.read() as tx:
+            return str(tx.execute(select(jobs.c.state)).scalar_one())
+
+    def _settled(self) -> bool:
+        return State(self._state()) in SETTLED
+
+    def _twist_over(self) -> bool:
+        """Whether the twist has had its effect: an instance that vanishes takes reconcile a while to notice."""
+        world = self.schedule.world
+        if world in {"vanish_running", "untag"}:
+            noticed = self._state() == State.FAILED if world == "vanish_running" else self.reported()
+            return noticed or self.time.now - START > LONGEST / 2
+        return True
+
+    def reported(self) -> bool:
+        """Whether reconcile told of an instance that lost its tags."""
+        with self.quietly(), self.database.read() as tx:
+            rows = tx.execute(select(chores.c.state).where(chores.c.name.startswith("reconcile"))).scalars()
+            return any(state and state.get("untagged") for state in rows)
+
+    def frozen_over(self) -> bool:
+        return self.frozen is None or self.frozen.over
+
+    def _clean(self) -> bool:
+        """Whether table and world agree, with nothing still to come."""
+        if self.world.next_due() is not None:
+            return False
+        return self._disagreement() is None and not self.inbox
+
+    def _disagreement(self) -> str | None:
+        with self.quietly(), self.database.read() as tx:
+            row = tx.execute(select(jobs.c.state, jobs.c.linode_id, jobs.c.parked_at)).one()
+        kept = [one.ident for one in self.kept()]
+        owns = [row.linode_id] if row.linode_id is not None and row.state in {State.RUNNING, State.FAILED} else []
+        if kept != owns and self.schedule.world != "untag":
+            return f"the row is {row.state} with {owns}, the API holds {kept}"
+        return None
+
+    def _judge(self) -> None:
+        disagreement = self._disagreement()
+        if disagreement is not None:
+            raise Violation(disagreement)
+        self._expect()
+
+    def _expect(self) -> None:
+        """Check that the job ended as this schedule says that it must."""
+        state = self._state()
+        actions = {reply.action for reply in self.schedule.replies}
+        allowed = set(TWISTS[self.schedule.world].ends)
+        if actions & {"plan_limit", "vcpu_limit", "no_capacity"}:
+            allowed |= {State.FAILED}
+        if self.schedule.cancel is not None:
+            allowed |= {State.CANCELLED, State.DELETED}
+        if State(state) not in allowed:
+            raise Violation(f"ended as {state}, expected {' or '.join(sorted(allowed))}")
+
+    def _transitions(self) -> set[tuple[str, str, str]]:
+        with self.quietly(), self.database.read() as tx:
+            lines = tx.execute(text("SELECT event, state FROM job_events ORDER BY id")).all()
+        steps = set()
+        state = ""
+        for event, target in lines:
+            steps.add((state, event, target))
+            state = target
+        return steps
+
+
+class Process:
+    """One incarnation of a worker: engine, loop and chores, all in memory and so lost in a crash."""
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self.machine = machine
+        self.client = LinodeClient(
+            TOKEN,
+            base_url="http://world/v4",
+            transport=HookedTransport(machine),
+            clock=Clock(monotonic=machine.time.monotonic, wall=machine.time.wall),
+        )
+        parts = Parts(
+            database=machine.database,
+            client=self.client,
+            vault=None,
+            catalogs=lambda _account: machine.catalog,
+            publish=self._publish,
+            monotonic=machine.time.monotonic,
+            dice=machine.dice,
+        )
+        self.engine = machine.collaborators.engine(parts, machine.identity(name), Pace(tick=timedelta(seconds=50)))
+        duties = [chore(self.engine) for chore in machine.collaborators.chores]
+        self.loop = Loop(self.engine, duties, Inline(), limits=_limits())
+        self.prepared = False
+
+    def _publish(self, job_ids: Sequence[str]) -> None:
+        for job_id in job_ids:
+            self.machine.effect("publish")
+            if not self.machine.deaf:
+                self.machine.inbox.append(job_id)
+
+    def step(self) -> float:
+        """Turn once and deliver what was published; return for how many seconds nothing is to be done."""
+        if not self.prepared:
+            self.loop.prepare()
+            self.prepared = True
+        before = self.machine.count
+        wait = self.loop.turn()
+        while self.machine.inbox:
+            job_id = self.machine.inbox.popleft()
+            self.deliver(job_id)
+        return 0.0 if self.machine.count > before else wait
+
+    def deliver(self, job_id: str) -> None:
+        machine = self.machine
+        if machine.schedule.freeze is None or machine.frozen is not None:
+            self.engine.create(job_id)
+            return
+        machine.frozen = Frozen(machine, lambda: self.engine.create(job_id))
+        machine.frozen.start()
+        if not machine.frozen.over:
+            raise Crash  # all of this process stands still; the others go on
+
+
+class Frozen:
+    """A create that is stopped at an effect while the others go on, and thawed when they are through."""
+
+    def __init__(self, machine: Machine, work: Callable[[], Any]) -> None:
+        self.machine = machine
+        self.work = work
+        self.over = False
+        self.kind = ""
+        self.points = 0
+        self.held = threading.Event()
+        self.go = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        self.thread.start()
+        self.held.wait()
+
+    def _run(self) -> None:
+        try:
+            self.work()
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+            self.error = error
+        self.over = True
+        self.held.set()
+
+    def point(self, kind: str) -> None:
+        """Stop here if it is the schedule's point; let the others run, and go on when told."""
+        at, self.points = self.points, self.points + 1
+        if at != self.machine.schedule.freeze:
+            return
+        self.kind = kind
+        self.machine.trace.append(f"{self.machine.time.now - START:8.2f}     frozen at {kind}")
+        self.held.set()
+        self.go.wait()
+
+    def release(self) -> None:
+        """Thaw it and wait for its end."""
+        self.machine.trace.append(f"{self.machine.time.now - START:8.2f}     thawed")
+        self.go.set()
+        self.thread.join(timeout=10)
+        if isinstance(self.error, Violation):
+            raise self.error
+
+
+_VOLATILE = {"error_reason", "error", "actor", "owner"}
+
+
+def fingerprint_of(machine: Machine) -> str:
+    """Return a digest of all that outlives a crash: rows, world, messages and time, but not the words of errors."""
+    digest = hashlib.sha256()
+    with machine.database.engine.connect() as connection:
+        for table in (jobs, rate_windows, accounts, chores, installation):
+            columns = [column for column in table.c if column.name not in _VOLATILE]
+            digest.update(repr(connection.execute(select(*columns)).all()).encode())
+    for one in machine.world.instances.values():
+        digest.update(repr((one.ident, one.shown["label"], one.shown["tags"], one.created, one.deleted)).encode())
+    rules = [remaining(counted) for counted in machine.world.faults.rules]
+    agenda = [(due, str(what)) for due, *what in machine.world._agenda]
+    digest.update(repr((list(machine.inbox), machine.time, agenda, rules)).encode())
+    digest.update(repr((machine.world.limits.windows, machine.cancelled_at is None, machine.twisted)).encode())
+    return digest.hexdigest()
+
+
+def remaining(counted: Any) -> Any:
+    """Return what a rule still may do; one that is used up does nothing more, whatever it did."""
+    if counted.rule.count is not None and counted.fired >= counted.rule.count:
+        return "spent"
+    return counted.rule.shown(), counted.seen, counted.fired
+
+
+def _limits() -> dict[str, Sequence[Limit]]:
+    return WorkerConfig("", "", "", "", create_limits=(Limit(20, 15.0),)).limits
+
+
+def _world(schedule: Schedule) -> World:
+    rules = [parse_rule(reply.rule(), now=START) for reply in schedule.replies if reply.action]
+    rules += [parse_rule(dict(rule), now=START) for rule in schedule.extra]
+    settings = WorldSettings(boot=BOOT, headers="none")
+    limits = Limits()
+    limits.set("create", (Bucket(20, 15.0),))
+    faults = Faults()
+    for rule in rules:
+        faults.add(rule)
+    return World(settings, limits=limits, faults=faults)
+
+
+_KNOWN: list[Catalog] = []
+
+
+def _catalog() -> Catalog:
+    if not _KNOWN:
+        found = load_catalog()
+        _KNOWN.append(
+            Catalog.from_rows(
+                types=found.types.values(),
+                regions=found.regions.values(),
+                images=found.images.values(),
+                availability=[],
+                version="explorer",
+                fetched_at=datetime.fromtimestamp(START, UTC),
+            )
+        )
+    return _KNOWN[0]
+
+
+def make_template(path: Path) -> None:
+    """Make a migrated database that each run copies."""
+    time = Time()
+    database = Database(f"sqlite:///{path}", clock=time.moment)
+    upgrade(database, dice=Random(1))
+    with database.write() as tx:
+        admission.register(tx, account_id="default", token_id=fingerprint(TOKEN), limits=_limits())
+        house.learn_boot_seconds(tx, "default", BOOT + 0.5)  # so that few looks serve, and schedules stay short
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()

@@ -1,0 +1,157 @@
+"""Twists: what else may happen to a job's world, beside replies, crashes, cancels and clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cryptography.fernet import Fernet
+from sqlalchemy import select, update
+
+from jobs import house
+from jobs.queries import CATALOG_KINDS
+from jobs.records import chores, jobs
+from jobs.requests import parse_request
+from jobs.states import State
+from jobs.vault import Vault
+from simulator import Token
+
+if TYPE_CHECKING:
+    from tests.explorer.machine import Machine
+
+RUNNING = frozenset({State.RUNNING})
+_FOREIGN = {"label": "web-0001", "type": "g6-nanode-1", "region": "us-east", "image": "linode/debian12"}
+FAILED = frozenset({State.FAILED})
+
+
+@dataclass(frozen=True)
+class Twist:
+    """A change of the world: at the start, and after each of the process's steps; and how the job may end then."""
+
+    ends: frozenset[State]
+    start: Callable[[Machine], None] = lambda machine: None
+    after: Callable[[Machine], None] = lambda machine: None
+    once: bool = True
+
+
+def _row(machine: Machine) -> tuple[str, str, int, int | None]:
+    with machine.quietly(), machine.database.read() as tx:
+        row = tx.execute(select(jobs.c.state, jobs.c.id, jobs.c.attempt, jobs.c.linode_id)).one()
+    return row[0], row[1], row[2], row[3]
+
+
+def _when(machine: Machine, state: State, act: Callable[[Machine], None]) -> None:
+    if machine.twisted is False and _row(machine)[0] == state:
+        machine.twisted = True
+        machine.trace.append(f"          twist while {state}")
+        act(machine)
+
+
+def _stranger(machine: Machine) -> None:
+    machine.world.add_foreign(Token("").account, {**_FOREIGN, "tags": ["theirs"]}, machine.time.wall())
+
+
+def _forgotten(machine: Machine) -> None:
+    """The API holds an instance of this attempt that the database forgot (a failed-over standby)."""
+    _, job_id, attempt, _ = _row(machine)
+    installation = machine.identity("x").installation
+    tags = [f"nodewright:{installation}", f"nw:{job_id}.{attempt}"]
+    machine.world.add_foreign(Token("").account, {**_FOREIGN, "tags": tags}, machine.time.wall())
+
+
+def _forgotten_grant(machine: Machine) -> None:
+    _forgotten(machine)
+    machine.deaf = True
+    _hasten(machine)
+
+
+def _hasten(machine: Machine) -> None:
+    with machine.quietly(), machine.database.write() as tx:
+        tx.execute(update(chores).where(chores.c.name.startswith("reconcile")).values(due_at=tx.now))
+
+
+def _vanish(machine: Machine) -> None:
+    linode_id = _row(machine)[3]
+    if linode_id is not None:
+        machine.world.remove(linode_id, machine.time.wall())
+
+
+def _worse_catalog(machine: Machine) -> None:
+    catalog = machine.catalog
+    types = {key: plan for key, plan in catalog.types.items() if key != "g6-nanode-1"}
+    machine.catalog = replace(catalog, types=types, version="worse")
+
+
+def _resolve_absent(machine: Machine) -> None:
+    with machine.quietly():
+        machine.service().resolve(_row(machine)[1], "default", actor="person", adopt=None)
+
+
+def _park_watch(machine: Machine) -> None:
+    with machine.quietly(), machine.database.read() as tx:
+        parked = tx.execute(select(jobs.c.parked_at)).scalar_one() is not None
+    if parked and not machine.twisted:
+        machine.twisted = True
+        machine.trace.append("          twist: a person says absent")
+        _resolve_absent(machine)
+
+
+def _submit_without_catalog(machine: Machine) -> None:
+    machine.held_catalog, machine.catalog = machine.catalog, None  # type: ignore[assignment]
+
+
+def _catalog_comes(machine: Machine) -> None:
+    machine.catalog = machine.held_catalog
+    with machine.quietly(), machine.database.write() as tx:
+        house.store_catalogs(tx, "default", {kind: [] for kind in CATALOG_KINDS})
+
+
+def _bad_catalog_comes(machine: Machine) -> None:
+    _catalog_comes(machine)
+    _worse_catalog(machine)
+
+
+def _lose_key(machine: Machine) -> None:
+    machine.spec = {**machine.spec, "root_pass": "Correct-Horse-7-Battery!"}
+    machine.seal_with = Vault([Fernet.generate_key().decode()])
+
+
+def _untag(machine: Machine) -> None:
+    """A person takes our tags off the running instance, and reconcile comes by."""
+    linode_id = _row(machine)[3]
+    if linode_id is not None:
+        for tag in list(machine.world.instances[linode_id].shown["tags"]):
+            machine.world.untag(linode_id, tag)
+
+
+def _cancel(machine: Machine) -> None:
+    with machine.quietly():
+        machine.service().cancel(machine.fleet_id, "default", actor="person")
+
+
+TWISTS: Mapping[str, Twist] = {
+    "": Twist(RUNNING),
+    "stranger": Twist(FAILED, start=_stranger),
+    "forgotten": Twist(RUNNING, start=_forgotten),
+    "forgotten_grant": Twist(RUNNING, after=lambda m: _when(m, State.DISPATCHED, _forgotten_grant)),
+    "vanish_booting": Twist(FAILED, after=lambda m: _when(m, State.BOOTING, _vanish)),
+    "vanish_running": Twist(FAILED, after=lambda m: _when(m, State.RUNNING, _vanish)),
+    "bad_catalog": Twist(FAILED | RUNNING, start=_worse_catalog),
+    "bad_catalog_later": Twist(FAILED | RUNNING, after=lambda m: _when(m, State.UNCERTAIN, _worse_catalog)),
+    "parked": Twist(RUNNING, after=_park_watch),
+    "intake": Twist(RUNNING, start=_submit_without_catalog, after=lambda m: _when(m, State.SUBMITTED, _catalog_comes)),
+    "intake_bad": Twist(
+        frozenset({State.REJECTED}),
+        start=_submit_without_catalog,
+        after=lambda m: _when(m, State.SUBMITTED, _bad_catalog_comes),
+    ),
+    "intake_cancel": Twist(
+        frozenset({State.CANCELLED}),
+        start=_submit_without_catalog,
+        after=lambda m: _when(m, State.SUBMITTED, _cancel),
+    ),
+    "lost_key": Twist(FAILED, start=_lose_key),
+    "stuck": Twist(FAILED),
+    "untag": Twist(RUNNING, after=lambda m: _when(m, State.RUNNING, _untag)),
+}
