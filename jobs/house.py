@@ -7,14 +7,20 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final
 
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import and_, delete, insert, select, text, update
 
 from jobs.catalog import Catalog
 from jobs.database import Transaction
 from jobs.identity import new_installation_id
 from jobs.queries import CATALOG_KINDS
-from jobs.records import accounts, catalogs, installation, tenants
+from jobs.records import accounts, catalogs, chores, installation, jobs, rate_windows, tenants
+from jobs.states import State
 
+BACKWARD: Final = timedelta(seconds=5)
+"""A heartbeat this much in the future means that the clock was set back."""
+LEASE_CEILING: Final = timedelta(minutes=5)
+"""The longest lease and the longest wait for a window that anything asks for."""
+_UNSETTLED: Final = (State.UNCERTAIN.value, State.BOOTING.value)
 ASLEEP: Final = timedelta(seconds=60)
 """A database on which no worker's loop ran for so long may be a restored one: it begins a new epoch."""
 
@@ -51,11 +57,34 @@ def heartbeat(tx: Transaction) -> bool:
     """
     house = tx.execute(select(installation).with_for_update()).one()
     timeline = _timeline(tx)
+    if house.alive_at - tx.now > BACKWARD:
+        _rewind(tx)
     moved = house.timeline is not None and timeline is not None and timeline != house.timeline
     fresh = moved or tx.now - house.alive_at > ASLEEP
     epoch = house.epoch + 1 if fresh else house.epoch
     tx.execute(update(installation).values(alive_at=tx.now, timeline=timeline or house.timeline, epoch=epoch))
     return bool(fresh)
+
+
+def _rewind(tx: Transaction) -> None:
+    """Pull waits back after the clock was set back, so that nothing waits for a time that has long been.
+
+    Leases and windows stay as they are, at most a lease or a window longer than meant: early would be dangerous, late
+    is not. What was due within the step is due now.
+    """
+    for column in (chores.c.due_at, accounts.c.probe_at):
+        tx.execute(update(column.table).where(column > tx.now).values({column: tx.now}))
+    held = (State.DISPATCHED.value, State.CREATING.value)
+    waits = and_(jobs.c.state.not_in(held), jobs.c.run_after > tx.now)
+    tx.execute(update(jobs).where(waits).values(run_after=tx.now))
+    longest = tx.now + LEASE_CEILING
+    for column in (chores.c.lease_until, jobs.c.lease_until, rate_windows.c.closed_until):
+        tx.execute(update(column.table).where(column > longest).values({column: longest}))
+    for column in (rate_windows.c.opened_at, rate_windows.c.granted_at):
+        tx.execute(update(column.table).where(column > tx.now).values({column: tx.now}))
+    for column in (jobs.c.created_at, jobs.c.last_unknown_at):
+        unsettled = and_(jobs.c.state.in_(_UNSETTLED), column > tx.now)
+        tx.execute(update(jobs).where(unsettled).values({column: tx.now}))
 
 
 def last_heartbeat(tx: Transaction) -> datetime:

@@ -13,9 +13,13 @@ from typing import Any, Final
 
 from sqlalchemy import insert, select, tuple_, update
 
+from jobs import chores
 from jobs.database import Transaction
 from jobs.records import RECORD_COLUMNS, JobRecord, accounts, job_events, jobs, record
 from jobs.states import Event, State, after
+
+RECONCILE_SOON = timedelta(seconds=30)
+"""What came late is looked for this soon after an unknown create, and every so often for a while."""
 
 Detail = dict[str, Any] | None
 _UNSTORABLE: Final = re.compile("[\\x00\\ud800-\\udfff]")
@@ -264,6 +268,7 @@ def unknown(
     moved = _move(tx, job, event, actor=actor, detail=_explained(reason), columns=columns)
     if moved is not None:
         tx.execute(update(accounts).where(accounts.c.id == job.account_id).values(unknown_at=tx.now))
+        chores.hasten(tx, f"reconcile:{job.account_id}", tx.now + RECONCILE_SOON)
     return moved
 
 

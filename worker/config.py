@@ -9,6 +9,7 @@ from typing import Final
 
 from jobs.admission import CREATE, Limit
 from jobs.fleets import Guards
+from jobs.transitions import RECONCILE_SOON
 
 LIST_INSTANCES: Final = "GET /linode/instances"
 GET_INSTANCE: Final = "GET /linode/instances/{id}"
@@ -41,7 +42,7 @@ class Pace:
     grace: timedelta = timedelta(seconds=60)
     """An instance that is not listed so long after the last unknown send is taken to be absent."""
     reconcile: timedelta = timedelta(minutes=5)
-    reconcile_soon: timedelta = timedelta(seconds=30)
+    reconcile_soon: timedelta = RECONCILE_SOON
     """How often reconcile looks while something unknown happened lately."""
     boot_timeout: timedelta = timedelta(minutes=15)
     catalog: timedelta = timedelta(minutes=15)

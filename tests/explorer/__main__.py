@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 import structlog
@@ -29,6 +30,7 @@ TYPICAL = (
     Reply("throttle"),
     Reply("no_capacity"),
 )
+UNKNOWN = (Reply("reset_after", "no"), Reply("gateway_timeout", "later", after=90.0))
 STEPS = (3600.0, -3600.0, 90.0, -90.0)
 LOST = {"action": "request_timeout", "method": "POST", "route": "/linode/instances", "count": 11}
 
@@ -99,27 +101,41 @@ def plain(depth: int) -> Iterator[tuple[Schedule, int]]:
 
 def further() -> Iterator[tuple[Schedule, int]]:
     """Second outcomes, cancels, frozen processes, clock steps, and twists of the world."""
-    unknown = [Reply("reset_after", "no"), Reply("gateway_timeout", "later", after=90.0)]
-    for first in unknown:
-        for second in OUTCOMES[1:]:
-            yield Schedule(replies=(first, replace(second, nth=2))), 0
-    for reply in OUTCOMES:
-        for at in CANCELS:
-            yield Schedule(replies=(reply,), cancel=at), 0
-        for at in range(FREEZE_POINTS):
-            yield Schedule(replies=(reply,), freeze=at), 0
-    for at in range(40, 80):
-        yield Schedule(replies=(Reply("reset_after", "no"),), cancel=at), 0
-    for reply in TYPICAL:
-        for at in (9, 12):
-            yield Schedule(replies=(reply,), cancel=at), 1
-        for at in range(FREEZE_POINTS):
-            yield Schedule(replies=(reply,), freeze=at, cancel=9), 0
-    for reply in (Reply(), *unknown, Reply("throttle")):
-        for at in range(0, 30, 2):
-            for seconds in STEPS:
-                yield Schedule(replies=(reply,), step=(at, seconds)), 0
+    yield from second_outcomes()
+    yield from cancels()
+    yield from frozen()
+    yield from stepped()
     yield from twisted()
+
+
+def second_outcomes() -> Iterator[tuple[Schedule, int]]:
+    """After an unknown create, every outcome of the next one."""
+    for first, second in product(UNKNOWN, OUTCOMES[1:]):
+        yield Schedule(replies=(first, replace(second, nth=2))), 0
+
+
+def cancels() -> Iterator[tuple[Schedule, int]]:
+    """A cancel at many moments, and crashes around some of them."""
+    for reply, at in product(OUTCOMES, CANCELS):
+        yield Schedule(replies=(reply,), cancel=at), 0
+    for at in range(40, 80):
+        yield Schedule(replies=(UNKNOWN[0],), cancel=at), 0
+    for reply, at in product(TYPICAL, (9, 12)):
+        yield Schedule(replies=(reply,), cancel=at), 1
+
+
+def frozen() -> Iterator[tuple[Schedule, int]]:
+    """A process that stands still in mid-create while others recover, also from a cancel, and then goes on."""
+    for reply, at in product(OUTCOMES, range(FREEZE_POINTS)):
+        yield Schedule(replies=(reply,), freeze=at), 0
+    for reply, at in product(TYPICAL, range(FREEZE_POINTS)):
+        yield Schedule(replies=(reply,), freeze=at, cancel=9), 0
+
+
+def stepped() -> Iterator[tuple[Schedule, int]]:
+    """A clock that is set forward or back."""
+    for reply, at, seconds in product((Reply(), *UNKNOWN, Reply("throttle")), range(0, 30, 2), STEPS):
+        yield Schedule(replies=(reply,), step=(at, seconds)), 0
 
 
 def twisted() -> Iterator[tuple[Schedule, int]]:
@@ -132,7 +148,15 @@ def twisted() -> Iterator[tuple[Schedule, int]]:
     yield Schedule(world="parked", extra=(LOST,)), 0
     stuck = {"action": "boot_stuck", "method": "POST", "route": "/linode/instances"}
     yield Schedule(world="stuck", extra=(stuck,)), 0
-    for action in ("reset_after", "reset_before", "server_error", "request_timeout", "throttle", "hang", "refuse"):
+    for action in (
+        "reset_after",
+        "reset_before",
+        "server_error",
+        "request_timeout",
+        "throttle",
+        "hang",
+        "refuse",
+    ):
         fault = {"action": action, "method": "DELETE", "route": "/linode/instances/*", "count": 2}
         yield Schedule(cancel=12, replies=(Reply("slow"),), extra=(fault,)), 1
         yield Schedule(cancel=13, extra=(fault,)), 1
@@ -164,7 +188,11 @@ def _shares(work: Iterable[tuple[Schedule, int]], processes: int) -> list[list[t
 def missing(tally: Tally) -> list[str]:
     """Return the transitions of the law that no run took."""
     rows = [(row.source.value, row.event.value, row.target.value) for row in TRANSITIONS]
-    return [f"{source} --{event}--> {target}" for source, event, target in rows if (source, event, target) not in tally.transitions]
+    return [
+        f"{source} --{event}--> {target}"
+        for source, event, target in rows
+        if (source, event, target) not in tally.transitions
+    ]
 
 
 def replay(line: str) -> int:
@@ -200,9 +228,13 @@ def main() -> int:
 
 def _report(tally: Tally, seconds: float) -> int:
     untaken = missing(tally)
-    print(f"\n{tally.runs} schedules in {seconds:.0f} s, of which {tally.merged} met a state already explored")
+    print(
+        f"\n{tally.runs} schedules in {seconds:.0f} s, of which {tally.merged} met a state already explored"
+    )
     print(f"{tally.boundaries} crashes at effect boundaries:", dict(tally.kinds))
-    print(f"{len(OUTCOMES)} API outcomes; {len(TRANSITIONS) - len(untaken)} of {len(TRANSITIONS)} transitions taken")
+    print(
+        f"{len(OUTCOMES)} API outcomes; {len(TRANSITIONS) - len(untaken)} of {len(TRANSITIONS)} transitions taken"
+    )
     for row in untaken:
         print("  never taken:", row)
     broken = Counter(reason.split("instance")[0] for _, reason in tally.failures)

@@ -12,7 +12,6 @@ from sqlalchemy import select, update
 from jobs import house
 from jobs.queries import CATALOG_KINDS
 from jobs.records import chores, jobs
-from jobs.requests import parse_request
 from jobs.states import State
 from jobs.vault import Vault
 from simulator import Token
@@ -30,9 +29,8 @@ class Twist:
     """A change of the world: at the start, and after each of the process's steps; and how the job may end then."""
 
     ends: frozenset[State]
-    start: Callable[[Machine], None] = lambda machine: None
-    after: Callable[[Machine], None] = lambda machine: None
-    once: bool = True
+    start: Callable[[Machine], None] = lambda _machine: None
+    after: Callable[[Machine], None] = lambda _machine: None
 
 
 def _row(machine: Machine) -> tuple[str, str, int, int | None]:
@@ -49,7 +47,7 @@ def _when(machine: Machine, state: State, act: Callable[[Machine], None]) -> Non
 
 
 def _stranger(machine: Machine) -> None:
-    machine.world.add_foreign(Token("").account, {**_FOREIGN, "tags": ["theirs"]}, machine.time.wall())
+    machine.world.add_foreign(Token("").account, {**_FOREIGN, "tags": ["theirs"]}, machine.time.now)
 
 
 def _forgotten(machine: Machine) -> None:
@@ -57,7 +55,7 @@ def _forgotten(machine: Machine) -> None:
     _, job_id, attempt, _ = _row(machine)
     installation = machine.identity("x").installation
     tags = [f"nodewright:{installation}", f"nw:{job_id}.{attempt}"]
-    machine.world.add_foreign(Token("").account, {**_FOREIGN, "tags": tags}, machine.time.wall())
+    machine.world.add_foreign(Token("").account, {**_FOREIGN, "tags": tags}, machine.time.now)
 
 
 def _forgotten_grant(machine: Machine) -> None:
@@ -74,7 +72,7 @@ def _hasten(machine: Machine) -> None:
 def _vanish(machine: Machine) -> None:
     linode_id = _row(machine)[3]
     if linode_id is not None:
-        machine.world.remove(linode_id, machine.time.wall())
+        machine.world.remove(linode_id, machine.time.now)
 
 
 def _worse_catalog(machine: Machine) -> None:
@@ -140,7 +138,9 @@ TWISTS: Mapping[str, Twist] = {
     "bad_catalog": Twist(FAILED | RUNNING, start=_worse_catalog),
     "bad_catalog_later": Twist(FAILED | RUNNING, after=lambda m: _when(m, State.UNCERTAIN, _worse_catalog)),
     "parked": Twist(RUNNING, after=_park_watch),
-    "intake": Twist(RUNNING, start=_submit_without_catalog, after=lambda m: _when(m, State.SUBMITTED, _catalog_comes)),
+    "intake": Twist(
+        RUNNING, start=_submit_without_catalog, after=lambda m: _when(m, State.SUBMITTED, _catalog_comes)
+    ),
     "intake_bad": Twist(
         frozenset({State.REJECTED}),
         start=_submit_without_catalog,
