@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import and_, case, func, insert, or_, select, update
 
 from jobs.database import Transaction
 from jobs.records import chores
@@ -52,7 +52,7 @@ def claim(tx: Transaction, name: str, *, owner: str, lease: timedelta) -> Claim 
     statement = (
         update(chores)
         .where(chores.c.name == name, _free(tx.now))
-        .values(owner=owner, lease_until=until, fence=chores.c.fence + 1)
+        .values(owner=owner, lease_until=until, fence=chores.c.fence + 1, hastened_at=None)
         .returning(chores.c.fence, chores.c.state)
     )
     row = tx.execute(statement).first()
@@ -67,9 +67,19 @@ def finish(
     state: dict[str, Any] | None = None,
     error: str | None = None,
 ) -> bool:
-    """Give the chore back, due again at ``due_at``; False: the lease was lost to somebody else in between."""
+    """Give the chore back, due again at ``due_at``, or earlier where somebody hastened it meanwhile.
+
+    False: the lease was lost to somebody else in between.
+    """
     outcome = {"failed_at": tx.now, "error": error} if error else {"succeeded_at": tx.now, "error": None}
-    values = {"due_at": due_at, "lease_until": None, "owner": None, "state": state or done.state, **outcome}
+    values = {
+        "lease_until": None,
+        "owner": None,
+        "state": state or done.state,
+        "hastened_at": None,
+        **outcome,
+    }
+    values["due_at"] = case((chores.c.hastened_at < due_at, chores.c.hastened_at), else_=due_at)
     guard = and_(chores.c.name == done.name, chores.c.fence == done.fence)
     return bool(tx.execute(update(chores).where(guard).values(**values)).rowcount)
 
@@ -81,5 +91,9 @@ def remembered(tx: Transaction, name: str) -> dict[str, Any]:
 
 
 def hasten(tx: Transaction, name: str, at: datetime) -> None:
-    """Make the chore due at ``at`` if it would be due later."""
-    tx.execute(update(chores).where(chores.c.name == name, chores.c.due_at > at).values(due_at=at))
+    """Make the chore due at ``at`` if it would be due later. One that is being done is done once more."""
+    idle = and_(chores.c.name == name, chores.c.lease_until.is_(None), chores.c.due_at > at)
+    tx.execute(update(chores).where(idle).values(due_at=at))
+    later = or_(chores.c.hastened_at.is_(None), chores.c.hastened_at > at)
+    running = and_(chores.c.name == name, chores.c.lease_until.is_not(None), later)
+    tx.execute(update(chores).where(running).values(hastened_at=at))

@@ -317,6 +317,8 @@ class Chore(SQLModel, table=True):
     lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     owner: str | None = None
     fence: int = 0
+    hastened_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Somebody wants it done again from then on, while it is being done."""
     succeeded_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     failed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     error: str | None = Field(default=None, sa_type=Text)

@@ -110,6 +110,29 @@ def test_hastening(ready, clock):
     assert row(ready).due_at == clock.at(10)
 
 
+def test_hastening_what_is_being_done(ready, clock):
+    """A chore that is hastened while somebody does it is due again at once, and only once more."""
+    held = claim(ready)
+    with ready.write() as tx:
+        chores.hasten(tx, "watch", clock.at(5))
+        chores.hasten(tx, "watch", clock.at(9))
+    assert finish(ready, held)
+    assert row(ready).due_at == clock.at(5)
+    clock.advance(5)
+    assert finish(ready, claim(ready))
+    assert (row(ready).due_at, row(ready).hastened_at) == (clock.at(60), None)
+
+
+def test_a_hastened_chore_whose_worker_died(ready, clock):
+    """Whoever takes a chore over after a dead worker has heard the call: it is not made twice."""
+    claim(ready)
+    with ready.write() as tx:
+        chores.hasten(tx, "watch", clock.now)
+    clock.advance(30)
+    assert finish(ready, claim(ready, owner="two"))
+    assert row(ready).due_at == clock.at(60)
+
+
 def test_when_to_wake(ready, clock):
     """The next time to wake is the earliest future due time of a chore that nobody does."""
     finish(ready, claim(ready))

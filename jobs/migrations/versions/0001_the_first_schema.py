@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("lease_until", UtcDateTime(), nullable=True),
         sa.Column("owner", sa.String(), nullable=True),
         sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("hastened_at", UtcDateTime(), nullable=True),
         sa.Column("succeeded_at", UtcDateTime(), nullable=True),
         sa.Column("failed_at", UtcDateTime(), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
