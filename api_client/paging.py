@@ -58,7 +58,7 @@ def read_page(found: Any, read_item: Callable[[Any], T], *, asked: int, page_siz
     """
     if not isinstance(found, dict) or not isinstance(found.get("data"), list):
         # The data is at fault, not the caller's types.
-        raise ValueError("expected a page: an object with a list named data")  # noqa: TRY004
+        raise ValueError("expected a page: an object with a list named data")  # noqa: TRY004 - a reply's fault, no caller's
     data = tuple(read_item(item) for item in found["data"])
     results = _count(found.get("results"), (asked - 1) * page_size + len(data))
     return Page(

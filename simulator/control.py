@@ -42,7 +42,7 @@ def _said(error: Exception) -> str:
     return f"{error.args[0]}: not there" if isinstance(error, KeyError) else str(error)
 
 
-def _dispatch(world: World, clock: Adjustable, request: SimRequest) -> Any:  # noqa: ANN401  # JSON
+def _dispatch(world: World, clock: Adjustable, request: SimRequest) -> Any:  # noqa: ANN401 - JSON
     if not ip_address(request.client).is_loopback:
         raise refusal(403, "Only from loopback")
     _, _, name, *rest = (*request.path.rstrip("/").split("/"), "", "")[:4]
@@ -66,7 +66,7 @@ def _set_clock(world: World, clock: Adjustable, body: Body, now: float) -> None:
     clock.offset = float(body.get("offset", clock.offset))
 
 
-def _nothing(world: World, body: Body, now: float) -> Any:  # noqa: ANN401, ARG001
+def _nothing(world: World, body: Body, now: float) -> Any:  # noqa: ANN401, ARG001 - all are called alike
     return {}
 
 

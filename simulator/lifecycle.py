@@ -87,7 +87,7 @@ class Instance:
     def __deepcopy__(self, memo: object) -> Self:
         return copy.copy(self)
 
-    def change(self, **values: Any) -> None:  # noqa: ANN401
+    def change(self, **values: Any) -> None:  # noqa: ANN401 - JSON
         """Show other values from now on."""
         self.shown = {**self.shown, **values}
 
@@ -146,7 +146,7 @@ def job_timeline(begin: float, start: float, end: float | None, *, failed: bool 
 
 def _percent(timeline: Timeline, life: float) -> int:
     status = status_at(timeline, life)
-    if status in ("scheduled", "started") and len(timeline) > 2:  # noqa: PLR2004  # it has an end
+    if status in ("scheduled", "started") and len(timeline) > 2:  # noqa: PLR2004 - it has an end
         start, end = timeline[1][0], timeline[-1][0]
         done = (life - start) / (end - start) if end > start else 0.0
         return max(0, min(99, int(done * 100)))

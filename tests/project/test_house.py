@@ -207,12 +207,6 @@ def test_ci_calls_what_exists():
 # Exceptions to the linter
 
 
-OWING = {"api_client/paging.py", "jobs/columns.py", "simulator/control.py", "simulator/lifecycle.py"} | {
-    "tests/simulator/test_sim_sdk.py"
-}
-"""Files that still owe a reason. The list may only grow shorter."""
-
-
 def _bare_exceptions(path):
     """Yield each exception that has no reason beside it, below it, or where its file first made it."""
     explained = set()
@@ -230,9 +224,7 @@ def _bare_exceptions(path):
 
 def test_every_exception_to_the_linter_has_its_reason():
     """A `noqa` without a reason is a silence."""
-    sources = [
-        path for path in _tracked() if path.suffix == ".py" and str(path.relative_to(ROOT)) not in OWING
-    ]
+    sources = [path for path in _tracked() if path.suffix == ".py"]
     found = {str(path.relative_to(ROOT)): list(_bare_exceptions(path)) for path in sources}
 
     assert {name: lines for name, lines in found.items() if lines} == {}

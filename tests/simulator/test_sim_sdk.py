@@ -48,7 +48,7 @@ def test_the_sdk_lists_catalogs_over_all_pages(sdk):
 
 def test_the_sdk_filters(sdk):
     """Its filter objects and orders are understood."""
-    images = sdk.images(linode_api4.Image.vendor == "Debian", linode_api4.Image.deprecated == False)  # noqa: E712
+    images = sdk.images(linode_api4.Image.vendor == "Debian", linode_api4.Image.deprecated == False)  # noqa: E712 - the SDK's way to filter
     assert {image.vendor for image in images} == {"Debian"}
     either = linode_api4.or_(linode_api4.Image.vendor == "Debian", linode_api4.Image.vendor == "Ubuntu")
     assert {image.vendor for image in sdk.images(either)} == {"Debian", "Ubuntu"}
