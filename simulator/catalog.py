@@ -15,7 +15,9 @@ Row = dict[str, Any]
 MONITORED = ("Linodes", "Managed Databases", "NodeBalancers", "Object Storage")
 DEARER_REGIONS = ("id-cgk", "br-gru")
 RECORDED_DATE = "2018-01-02T03:04:05"
-"""The recordings had their dates replaced by this one; so have we."""
+"""The recordings had their dates replaced by this one; so have we, but for ends of life that are still ahead."""
+END_OF_LIFE = "2038-01-02T03:04:05"
+"""Ours: the recorded date would make every image an ended one, and every request a warning."""
 
 REGION_ALIASES = {"us-south": "us-central"}
 """Names that are accepted and read back as another (recorded)."""
@@ -169,7 +171,7 @@ def _image(cells: list[str]) -> Row:
         "size": int(size),
         "total_size": int(size),
         "status": "available",
-        "eol": RECORDED_DATE if "e" in flags else None,
+        "eol": END_OF_LIFE if "e" in flags else RECORDED_DATE if "x" in flags else None,
         "expiry": None,
         "capabilities": ["cloud-init"] if "c" in flags else [],
         "regions": [],

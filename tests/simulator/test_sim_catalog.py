@@ -79,3 +79,11 @@ def test_facts_that_callers_lean_on(api):
     assert images["linode/debian9"]["deprecated"]
     assert images["linode/ubuntu24.04"]["capabilities"] == ["cloud-init"]
     assert images["linode/arch"]["eol"] is None
+
+
+def test_ends_of_life(api):
+    """What newcomers ask for has its end of life ahead; a few images are past theirs, deprecated or not yet."""
+    images = {row["id"]: row for row in api.call("GET", "/images", query="page_size=500")[1]["data"]}
+    ended = [one for one in images.values() if one["eol"] and one["eol"] < "2026"]
+    assert images["linode/debian12"]["eol"] > "2030"
+    assert {one["deprecated"] for one in ended} == {True, False}
