@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, select, text
+from sqlalchemy import Select, func, select, text
 
+from jobs.alarms import alarms
 from jobs.database import Transaction
 from jobs.records import accounts, catalogs, chores, fleets, installation, job_events, jobs, rate_windows
 from jobs.states import State
 from jobs.tables import MAY_OWN
-from jobs.views import Alarm, ErrorView, EventView, FleetView, JobDetail, JobView, Status, WindowView
+from jobs.views import ErrorView, EventView, FleetView, JobDetail, JobView, Status, WindowView
 
 CATALOG_KINDS: Final = ("types", "regions", "images", "availability")
 _CHUNK: Final = 1000
@@ -39,6 +40,7 @@ _DIRECT: Final = (
     "running_at",
     "ended_at",
     "run_after",
+    "ending",
 )
 
 
@@ -213,20 +215,6 @@ def catalog_state(tx: Transaction, *, account_id: str, stale_after: timedelta) -
     return ("none" if failed is None else "failed"), None
 
 
-def _alarms(tx: Transaction) -> list[Alarm]:
-    paused = tx.execute(select(accounts).where(accounts.c.paused_at.is_not(None)))
-    alarms = [
-        Alarm(row.paused_code, f"account {row.id} is paused: {row.paused_reason}", row.paused_at)
-        for row in paused
-    ]
-    uncertain = and_(jobs.c.state == State.UNCERTAIN.value, jobs.c.parked_at.is_not(None))
-    parked, since = tx.execute(select(func.count(), func.min(jobs.c.parked_at)).where(uncertain)).one()
-    if parked:
-        words = f"{parked} job(s) are parked: nobody knows whether their instance exists; use `nodewright resolve`"
-        alarms.append(Alarm("parked", words, since))
-    return alarms
-
-
 def status(tx: Transaction, *, account_id: str, stale_after: timedelta) -> Status:
     """Return the service as a whole."""
     house = tx.execute(select(installation)).one()
@@ -246,7 +234,7 @@ def status(tx: Transaction, *, account_id: str, stale_after: timedelta) -> Statu
     counted = tx.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
     return Status(
         installation=house.id,
-        alarms=tuple(_alarms(tx)),
+        alarms=alarms(tx, account_id),
         windows=tuple(WindowView(**{name: getattr(row, name) for name in names}) for row in windows),
         catalog=state,
         catalog_fetched_at=fetched_at,

@@ -90,6 +90,8 @@ class JobView:
     running_at: datetime | None
     ended_at: datetime | None
     run_after: datetime | None
+    ending: str | None
+    """How it ends once its create's outcome is known: ``cancel``, ``fail``, or None: it goes on."""
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
@@ -110,6 +112,7 @@ class JobView:
             "attempt": self.attempt,
             "sends": self.sends,
             "parked": self.parked,
+            "ending": self.ending,
             "hourly_usd": _usd(self.hourly_microusd),
             "submitted_at": _moment(self.submitted_at),
             "sent_at": _moment(self.sent_at),
@@ -160,10 +163,16 @@ class Alarm:
     code: str
     message: str
     since: datetime | None
+    remedy: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
-        return {"code": self.code, "message": self.message, "since": _moment(self.since)}
+        return {
+            "code": self.code,
+            "message": self.message,
+            "remedy": self.remedy,
+            "since": _moment(self.since),
+        }
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ from nodewright.settings import Settings
 
 SETTLED: Final = frozenset({"running", "failed", "rejected", "cancelled", "deleted"})
 """States that nobody but a person changes."""
+PAUSES: Final = frozenset({"unauthorized", "missing_scope", "account_limit"})
+"""Codes of alarms with which an account takes no creates."""
 SUBMIT_PAUSES: Final = (0.2, 0.5, 1.0)
 """Seconds before a submit without answer is sent again; the key makes all of them one fleet."""
 PAGE: Final = 1000
@@ -114,10 +116,22 @@ class Submission(_Answer):
 
 
 class Alarm(_Answer):
-    """Something that a person should look at."""
+    """Something that a person should look at, and what to do about it."""
 
     code: str
     message: str
+    remedy: str = ""
+    since: str | None = None
+
+    @property
+    def pauses(self) -> bool:
+        """Whether nothing is created until somebody acts."""
+        return self.code in PAUSES
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, and the code."""
+        return f"{self.message} ({self.code})"
 
 
 class Status(_Answer):
@@ -308,6 +322,12 @@ class Client:
     def job(self, job_id: str) -> JobDetail:
         """Return a job with its timeline."""
         return JobDetail(**self._call("GET", f"/v1/jobs/{_segment(job_id)}")["job"])
+
+    def resolve(self, job_id: str, *, adopt: int | None = None) -> JobDetail:
+        """Settle an uncertain job: it owns the instance ``adopt``, or (None) its instance does not exist."""
+        body = {"absent": True} if adopt is None else {"adopt": adopt}
+        found = self._call("POST", f"/v1/jobs/{_segment(job_id)}/resolve", json=body)
+        return JobDetail(**found["job"])
 
     def status(self) -> Status:
         """Return how the service and its workers are: alarms, catalogs, rate windows."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nodewright.cli import fleets, operate, show
+from nodewright.cli import fleets, operate, resolve, show
 from nodewright.cli.errors import EXPECTED, report
 
 
@@ -57,6 +57,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "cancel": fleets.cancel,
     },
     "Operate": {
+        "resolve": resolve.resolve,
         "simulate": operate.simulate,
         "serve": operate.serve,
         "worker": operate.worker,

@@ -118,8 +118,9 @@ def _wait(client: Client, fleet: Fleet, *, json: bool) -> tuple[Fleet, int]:
     try:
         fleet = follower.follow(fleet, until_paused=True)
     except AccountPaused as alarm:
-        for sentence in alarm.sentences:
-            sys.stderr.write(f"alarm: {sentence}\n")
+        for kind, sentence in zip(("alarm", "what to do"), alarm.sentences, strict=False):
+            sys.stderr.write(f"{kind}: {sentence}\n")
+        sys.stderr.write(f"The fleet stays accepted. Follow it: nodewright watch {fleet.name}\n")
         return client.fleet(fleet.id), OTHERWISE
     except KeyboardInterrupt:
         sys.stderr.write(f"\nThe fleet goes on without you. Follow it: nodewright watch {fleet.name}\n")

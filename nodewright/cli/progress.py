@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -14,14 +14,21 @@ from rich.table import Table
 from rich.text import Text
 
 from nodewright.cli.output import STATE_STYLES, life_order, state_text, states_line
-from nodewright.client import SETTLED, Client, ClientError, Fleet, ServiceNotReached, ServiceUnavailable
+from nodewright.client import (
+    SETTLED,
+    Alarm,
+    Client,
+    ClientError,
+    Fleet,
+    ServiceNotReached,
+    ServiceUnavailable,
+)
 from nodewright.failures import Failure
 
 PACE_SECONDS: Final = 30.0
 """The rate is that of so many last seconds: two of the API's windows."""
 PATIENCE_SECONDS: Final = 30.0
 """How long the service may be away while a fleet is followed: long enough for a restart."""
-PARKED: Final = "parked"
 _INTERVAL: Final = 0.5
 _STATUS_INTERVAL: Final = 2.0
 
@@ -29,7 +36,7 @@ Wait = Callable[[float], object]
 
 
 class AccountPaused(Failure):
-    """The account takes no creates; waiting for it would last for ever."""
+    """The account takes no creates until somebody acts; the sentences are the alarm, and what to do."""
 
 
 @dataclass
@@ -141,7 +148,7 @@ class Follower:
         self._console = console
         self._wait = wait
         self._alarm_due = 0.0
-        self._told: set[str] = set()
+        self._told: dict[str, Alarm] = {}
 
     def follow(self, fleet: Fleet, *, until_paused: bool = False) -> Fleet:
         """Show ``fleet`` until nothing of it is under way; return it as it then stands.
@@ -181,8 +188,17 @@ class Follower:
         except ClientError:
             return  # the next question for the fleet meets the same fault, and knows what to do
         for alarm in alarms:
-            if until_paused and alarm.code != PARKED:
-                raise AccountPaused(f"{alarm.message} ({alarm.code})")
-            if alarm.message not in self._told:
-                self._told.add(alarm.message)
-                self._console.print(f"alarm: {alarm.message} ({alarm.code})")
+            if until_paused and alarm.pauses:
+                raise AccountPaused(alarm.sentence, *([alarm.remedy] if alarm.remedy else []))
+        self._tell(alarms)
+
+    def _tell(self, alarms: Sequence[Alarm]) -> None:
+        """Say each alarm once, and once when it is over."""
+        now = {f"{alarm.code} {alarm.since}": alarm for alarm in alarms}
+        for key in [key for key in self._told if key not in now]:
+            self._console.print(f"over: {self._told.pop(key).code}")
+        for key in [key for key in now if key not in self._told]:
+            self._told[key] = now[key]
+            self._console.print(f"alarm: {now[key].sentence}", style="bold red")
+            if now[key].remedy:
+                self._console.print(f"what to do: {now[key].remedy}")

@@ -130,6 +130,7 @@ def _show_job(job: JobDetail) -> None:
     for name in _SHOWN_FACTS:
         if facts.get(name) is not None:
             table.add_row(name, str(facts[name]))
+    table.add_row("tag", f"nw:{job.id}.{facts.get('attempt')}")
     out.print(table)
     out.print()
     out.print(_timeline(job))

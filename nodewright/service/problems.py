@@ -11,7 +11,14 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from jobs.requests import InvalidRequest, RequestFault
-from jobs.service import AccountPaused, CatalogUnavailable, IdempotencyConflict, NotFound, SecretsRefused
+from jobs.service import (
+    AccountPaused,
+    CatalogUnavailable,
+    IdempotencyConflict,
+    NotFound,
+    NotUncertain,
+    SecretsRefused,
+)
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 5
@@ -111,6 +118,7 @@ _TRANSLATIONS: Final[dict[type[Exception], Callable[[Any], Problem]]] = {
     NotFound: _not_found,
     CatalogUnavailable: _no_catalog,
     IdempotencyConflict: lambda error: Problem(HTTPStatus.CONFLICT, "idempotency_conflict", str(error)),
+    NotUncertain: lambda error: Problem(HTTPStatus.CONFLICT, "not_uncertain", str(error)),
     AccountPaused: lambda error: Problem(HTTPStatus.CONFLICT, error.code, f"the account is paused: {error}"),
     SecretsRefused: lambda error: Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "secrets_refused", str(error)),
     OperationalError: _database_away,

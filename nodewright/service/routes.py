@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Header, Query, Request, Response
+from sqlalchemy.exc import IntegrityError
 
 from jobs.requests import FleetRequest, parse_request
 from jobs.service import CatalogUnavailable, Submission
@@ -14,10 +15,11 @@ from jobs.states import State
 from nodewright.service.access import Operator, Reader, Submitter
 from nodewright.service.bodies import JsonBody
 from nodewright.service.deps import Deps, ServiceDeps
-from nodewright.service.problems import malformed
+from nodewright.service.problems import Problem, malformed
 
 CATALOG_PATIENCE: Final = 10.0
 """How long a submit waits for the first catalog read when that is under way."""
+_LARGEST_ID: Final = 2**63 - 1
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 IdempotencyKey = Annotated[str | None, Header(description="One fleet for all requests with the same key.")]
@@ -103,6 +105,27 @@ def show_job(deps: Deps, key: Reader, job_id: str) -> dict[str, Any]:
     return {"job": deps.service.job(job_id, key.tenant).to_json()}
 
 
+def resolve_job(body: JsonBody, deps: Deps, key: Operator, job_id: str) -> dict[str, Any]:
+    """Settle an uncertain job by hand: `{"adopt": ID}`, it owns that instance; `{"absent": true}`, there is none."""
+    adopt = _resolution(body)
+    try:
+        done = deps.service.resolve(job_id, key.tenant, actor=f"key {key.key_id}", adopt=adopt)
+    except IntegrityError:
+        detail = f"instance {adopt} is another job's already"
+        raise Problem(HTTPStatus.CONFLICT, "instance_owned", detail) from None
+    return {"job": done.to_json()}
+
+
+def _resolution(body: object) -> int | None:
+    if isinstance(body, dict) and set(body) == {"absent"} and body["absent"] is True:
+        return None
+    adopt = body.get("adopt") if isinstance(body, dict) and set(body) == {"adopt"} else None
+    if type(adopt) is int and 0 < adopt <= _LARGEST_ID:
+        return adopt
+    detail = 'expected {"adopt": ID} with the id of an instance, or {"absent": true}, and nothing else'
+    raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail)
+
+
 def show_rate_windows(deps: Deps, key: Reader) -> dict[str, Any]:  # noqa: ARG001 - a key is needed
     """Show what the API's rate limits still allow."""
     return {"rate_windows": [window.to_json() for window in deps.service.status().windows]}
@@ -123,5 +146,6 @@ def install(app: FastAPI) -> None:
     app.add_api_route("/v1/fleets/{ref}/cancel", cancel_fleet, methods=["POST"], tags=["fleets"])
     app.add_api_route("/v1/jobs", list_jobs, methods=["GET"], tags=["jobs"])
     app.add_api_route("/v1/jobs/{job_id}", show_job, methods=["GET"], tags=["jobs"])
+    app.add_api_route("/v1/jobs/{job_id}/resolve", resolve_job, methods=["POST"], tags=["jobs"])
     app.add_api_route("/v1/rate-windows", show_rate_windows, methods=["GET"], tags=["service"])
     app.add_api_route("/v1/status", show_status, methods=["GET"], tags=["service"])

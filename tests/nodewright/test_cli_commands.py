@@ -119,6 +119,7 @@ def test_wait_on_a_paused_account(served, run):
     done = run("submit", "--name", "web", *SPEC, "--idempotency-key", "k", "--wait", env=served.env)
     assert done.exit_code == 1
     assert "alarm: account default is paused: Account Limit reached (account_limit)" in done.stderr
+    assert "what to do: ask Linode support" in done.stderr
 
 
 def test_watch_cancel_and_show(served, run):
@@ -204,6 +205,7 @@ def test_no_catalog_is_retryable(bare_served, run):
         "jobs",
         "show",
         "cancel",
+        "resolve",
         "simulate",
         "serve",
         "worker",
