@@ -12,6 +12,8 @@ from functools import lru_cache, partial
 from random import Random
 from typing import Any, Final, TypeVar
 
+from sqlalchemy.exc import DBAPIError
+
 from api_client import (
     LARGEST_PAGE,
     Collection,
@@ -55,6 +57,7 @@ from worker.outcomes import (
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
 _MOST_GRANTS: Final = 64
+_MOST_GROUPS: Final = 256
 _MOST_PAGES: Final = 1000
 
 
@@ -102,7 +105,7 @@ class Engine:
         self.parts = parts
         self.identity = identity
         self.pace = pace
-        self.group = lru_cache(maxsize=256)(self._load_group)
+        self._groups: dict[tuple[str, int], GroupRequest] = {}
         self.verdict = lru_cache(maxsize=4096)(_verdict)
 
     # Admission -------------------------------------------------------------------------------------------------------
@@ -134,14 +137,14 @@ class Engine:
     def create(self, job_id: str) -> str:
         """Carry a dispatched job through its create; return in a word what happened, for the log."""
         started = self.parts.monotonic()
-        claimed = self._claim(job_id)
+        claimed = self._claim(job_id, self.parts.catalogs(self.identity.account_id))
         if claimed is None:
             return "not mine"
         job, request = claimed
         outcome = self._send(request, started)
         return self._settle(job, outcome)
 
-    def _claim(self, job_id: str) -> tuple[JobRecord, InstanceCreate] | None:
+    def _claim(self, job_id: str, catalog: Catalog | None) -> tuple[JobRecord, InstanceCreate] | None:
         with self.parts.database.write() as tx:
             job = transitions.load(tx, job_id)
             if job is None or job.state is not State.DISPATCHED:
@@ -149,7 +152,7 @@ class Engine:
             if job.send_before is not None and tx.now > job.send_before:
                 transitions.given_back(tx, job, "the grant came too late for its window", actor=self.actor)
                 return None
-            request = self._prepare(tx, job)
+            request = self._prepare(tx, job, catalog)
             if isinstance(request, Reason):
                 event = Event.ERASED if request.code == "credentials_erased" else Event.TURNED_INVALID
                 transitions.ended_waiting(tx, job, event, request, actor=self.actor)
@@ -163,13 +166,18 @@ class Engine:
         """Who acts, for the timeline."""
         return self.identity.actor
 
-    def _load_group(self, fleet_id: str, position: int) -> GroupRequest:
-        with self.parts.database.read() as tx:
-            return GroupRequest.restore(fleets.load_group(tx, fleet_id, position)[0])
+    def _restored(self, job: JobRecord, asked: dict[str, Any]) -> GroupRequest:
+        # A fleet's groups never change, and reading one again for each of its jobs costs more than the rest.
+        key = (job.fleet_id, job.group_index)
+        group = self._groups.get(key) or GroupRequest.restore(asked)
+        if len(self._groups) >= _MOST_GROUPS:
+            self._groups.clear()
+        self._groups[key] = group
+        return group
 
-    def _prepare(self, tx: Transaction, job: JobRecord) -> InstanceCreate | Reason:
-        group = self.group(job.fleet_id, job.group_index)
-        catalog = self.parts.catalogs(job.account_id)
+    def _prepare(self, tx: Transaction, job: JobRecord, catalog: Catalog | None) -> InstanceCreate | Reason:
+        asked, sealed, erased = fleets.load_group(tx, job.fleet_id, job.group_index)
+        group = self._restored(job, asked)
         fault = (
             None
             if catalog is None
@@ -177,7 +185,6 @@ class Engine:
         )
         if fault is not None:
             return fault
-        _, sealed, erased = fleets.load_group(tx, job.fleet_id, job.group_index)
         try:
             secrets = self._open(sealed, job.group_index)
         except UnreadableSecretError as error:
@@ -234,6 +241,15 @@ class Engine:
         return Created(facts_of(reply.value)), rate_facts(reply.rate)
 
     def _settle(self, job: JobRecord, answer: Outcome | tuple[Outcome, RateFacts]) -> str:
+        try:
+            return self._write_down(job, answer)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            # The database was restarted behind this connection. Once more is safe: the row's version guards it.
+            return self._write_down(job, answer)
+
+    def _write_down(self, job: JobRecord, answer: Outcome | tuple[Outcome, RateFacts]) -> str:
         outcome, facts = answer if isinstance(answer, tuple) else (answer, RateFacts())
         with self.parts.database.write() as tx:
             self._learn(tx, job, outcome, facts)
