@@ -1,4 +1,4 @@
-"""Log lines as JSON on standard error, one event each. Made and handed over, never configured for everybody."""
+"""Log lines as JSON on standard error, one event each. Ours are made and handed over, not configured for everybody."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-__all__ = ["FilteringBoundLogger", "make_logger", "no_logger"]
+__all__ = ["FilteringBoundLogger", "make_logger", "no_logger", "quiet_libraries"]
 
 
 def make_logger(level: str, *, file: TextIO | None = None, **bound: Any) -> FilteringBoundLogger:  # noqa: ANN401 - facts
@@ -24,6 +24,30 @@ def make_logger(level: str, *, file: TextIO | None = None, **bound: Any) -> Filt
         wrapper_class=structlog.make_filtering_bound_logger(numbers[level.upper()]),
     ).bind(**bound)
     return logger
+
+
+def quiet_libraries(file: TextIO | None = None) -> None:
+    """Let what libraries log by :mod:`logging` come as the same JSON lines, from warnings on, for the whole process.
+
+    Below that, httpx tells of each call and Celery of each task; our own lines say it with the job's id.
+    """
+    handler = logging.StreamHandler(file or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.captureWarnings(capture=True)
 
 
 def no_logger() -> FilteringBoundLogger:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from jobs.admission import Limit
 from nodewright.failures import BadInput
+from nodewright.logs import make_logger, quiet_libraries
 from nodewright.settings import Settings
 from nodewright.wiring import Wiring
 
@@ -37,11 +38,11 @@ def run_worker(wiring: Wiring, *, name: str | None) -> int:
         pace=Pace(
             lease=timedelta(seconds=settings.lease_seconds), grace=timedelta(seconds=settings.grace_seconds)
         ),
-        log_level=settings.log_level.upper(),
         guards=wiring.guards,
         name=name or default_name(),
     )
-    return run(config)
+    quiet_libraries()
+    return run(config, make_logger(settings.log_level, part="worker", worker=config.name))
 
 
 def create_limits(settings: Settings) -> tuple[Limit, ...]:

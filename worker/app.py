@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from random import SystemRandom
 from typing import Any, Final
 
 import structlog
-from celery import Celery, bootsteps
+from celery import Celery, bootsteps, signals
+from celery.exceptions import Reject, SecurityWarning
 from celery.utils.nodenames import host_format
 from kombu.entity import Queue
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from api_client import LinodeClient, Timeouts
 from jobs.database import Database
@@ -41,7 +44,14 @@ QUEUE: Final = "nodewright"
 CREATE_TASK: Final = "nodewright.create"
 WAKE_TASK: Final = "nodewright.wake"
 SUBMIT_TASK: Final = "nodewright.submit"
+Log = Any
+"""A structlog logger: it has no one type."""
 CHORE_THREADS: Final = 6
+_LONGEST_ID: Final = 64
+_OUTAGE_SECONDS: Final = 1.0
+"""For so long a submitted fleet that met no database waits before the broker hands it out again."""
+_CREATES_AT_ONCE: Final = 12
+"""So many creates may be in a transaction at the same moment; the others are at the API, or wait their turn."""
 TIMEOUTS: Final = Timeouts(connect=3.0, read=20.0, write=5.0, pool=3.0)
 """One send takes at most their total; the lease must be longer (a test holds it)."""
 
@@ -85,9 +95,9 @@ def build_app(broker_url: str) -> Celery:
 class Publisher:
     """Sends wake-ups, best effort: a row whose wake-up is lost is found by its lease."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, log: Log | None = None) -> None:
         self._app = app
-        self._log: Any = structlog.get_logger("worker.publish")
+        self._log: Any = log or structlog.get_logger("worker.publish")
 
     def jobs(self, job_ids: Sequence[str]) -> None:
         """Send one wake-up per job."""
@@ -113,8 +123,8 @@ class Publisher:
 class Notifier(Publisher):
     """A wake-up sender for processes that are no workers, as the HTTP service."""
 
-    def __init__(self, broker_url: str) -> None:
-        super().__init__(build_app(broker_url))
+    def __init__(self, broker_url: str, log: Log | None = None) -> None:
+        super().__init__(build_app(broker_url), log)
 
 
 @dataclass(frozen=True)
@@ -125,14 +135,15 @@ class _Assembly:
     database: Database
     client: LinodeClient
     executor: ThreadPoolExecutor
+    log: Log
 
 
-def _assemble(config: WorkerConfig, app: Celery) -> _Assembly:
-    database = Database(config.database_url, pool_size=config.threads + CHORE_THREADS + 4)
+def _assemble(config: WorkerConfig, app: Celery, log: Log) -> _Assembly:
+    database = Database(config.database_url, pool_size=connections(config.threads))
     client = LinodeClient(config.token, base_url=config.api_url, timeouts=TIMEOUTS)
     cache = CatalogCache(database, connect(config.redis_url), monotonic=time.monotonic)
     vault = Vault(config.encryption_keys) if config.encryption_keys else None
-    publisher = Publisher(app)
+    publisher = Publisher(app, log)
     parts = Parts(
         database=database,
         client=client,
@@ -144,7 +155,7 @@ def _assemble(config: WorkerConfig, app: Celery) -> _Assembly:
     )
     engine = Engine(parts, _identity(config, database), config.pace)
     executor = ThreadPoolExecutor(CHORE_THREADS, thread_name_prefix="chore")
-    loop = Loop(engine, build_chores(engine, cache), executor, limits=config.limits)
+    loop = Loop(engine, build_chores(engine, cache), executor, limits=config.limits, log=log)
     service = Service(
         database,
         vault=vault,
@@ -154,7 +165,15 @@ def _assemble(config: WorkerConfig, app: Celery) -> _Assembly:
         dice=SystemRandom(),
         account_id=config.account_id,
     )
-    return _Assembly(engine, loop, service, database, client, executor)
+    return _Assembly(engine, loop, service, database, client, executor, log)
+
+
+def connections(threads: int) -> int:
+    """Return how many database connections a worker needs: a create holds one for two short moments only.
+
+    With the default number of threads four workers and a service stay below the 100 of PostgreSQL's default.
+    """
+    return min(threads, _CREATES_AT_ONCE) + CHORE_THREADS + 2
 
 
 def _identity(config: WorkerConfig, database: Database) -> Identity:
@@ -177,34 +196,58 @@ def build_chores(engine: Engine, cache: CatalogCache) -> list[Chore]:
 
 
 def _add_tasks(app: Celery, parts: _Assembly) -> None:
-    log: Any = structlog.get_logger("worker.tasks")
+    log = parts.log
 
     def create(job_id: str) -> None:
-        ended = parts.engine.create(job_id)
+        try:
+            ended = parts.engine.create(job_id)
+        except Exception as error:  # noqa: BLE001 - whatever it was: the row's lease ends, and the sweeper goes on
+            log.warning("a create broke off", job=job_id, error=type(error).__name__)
+            return
         log.info("create", job=job_id, ended=ended)
         parts.loop.wake()
 
     def wake() -> None:
         parts.loop.wake()
 
-    def submit(document: dict[str, Any]) -> None:
+    def submit(document: object = None, *_: object, **__: object) -> None:
         accept_document(parts.service, document, log)
 
     for name, body in ((CREATE_TASK, create), (WAKE_TASK, wake), (SUBMIT_TASK, submit)):
         app.task(body, name=name, ignore_result=True)
 
 
-def accept_document(service: Service, document: dict[str, Any], log: Any) -> None:  # noqa: ANN401 - structlog's logger
-    """Accept a fleet that another service sent by name: its document, with the fleet id that the sender chose."""
-    spec = dict(document)
-    fleet_id = str(spec.pop("fleet_id", ""))
+def accept_document(service: Service, document: object, log: Log) -> None:
+    """Accept a fleet that another service sent by name: its document, with the fleet id that the sender chose.
+
+    Nobody waits for the answer, so a message that can never be accepted is logged and does not come back.
+
+    Raises:
+        Reject: the database is away; the broker keeps the message for the next try.
+
+    """
+    fleet_id = ""
     try:
+        fleet_id, spec = _split(document)
         submission = service.accept(parse_request(spec), fleet_id=fleet_id, tenant="default", actor="celery")
     except (InvalidRequest, ServiceError, ValueError) as error:
-        # Nobody waits for the answer; a message that can never be accepted must not come back.
         log.warning("a submitted fleet was refused", fleet=fleet_id, reason=str(error))
         return
+    except SQLAlchemyError as error:
+        log.warning("a submitted fleet waits for the database", fleet=fleet_id, error=type(error).__name__)
+        threading.Event().wait(_OUTAGE_SECONDS)
+        raise Reject("the database is away", requeue=True) from None
+    except Exception as error:  # noqa: BLE001 - a message may hold anything, and its words may hold a secret
+        log.warning("a submitted fleet broke off", fleet=fleet_id, error=type(error).__name__)
+        return
     log.info("a submitted fleet was accepted", fleet=submission.fleet.id, replayed=submission.replayed)
+
+
+def _split(document: object) -> tuple[str, dict[str, Any]]:
+    if not isinstance(document, dict):
+        raise ValueError(f"expected a document, got {type(document).__name__}")  # noqa: TRY004 - a message's fault
+    spec = {str(key): value for key, value in document.items()}
+    return str(spec.pop("fleet_id", ""))[:_LONGEST_ID], spec
 
 
 def _loop_step(parts: _Assembly) -> type[bootsteps.StartStopStep]:
@@ -227,11 +270,31 @@ def _loop_step(parts: _Assembly) -> type[bootsteps.StartStopStep]:
     return LoopStep
 
 
-def run(config: WorkerConfig) -> int:
-    """Run a worker until SIGTERM or SIGINT; creates in flight are finished first. Returns the exit code."""
-    logging.basicConfig(level=config.log_level)
+class _NoBodies(logging.Filter):
+    """Takes the bodies out of Celery's complaints about messages: somebody may have put a secret into one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        words = str(record.msg)
+        if "body" in words:
+            record.msg, record.args, record.exc_info = words.partition("%")[0].partition("\n")[0], (), None
+        return True
+
+
+def _leave_logging_alone(**_: object) -> None:
+    """Take the place of Celery's own set-up of logging: whoever starts the worker has seen to it."""
+
+
+def run(config: WorkerConfig, log: Log) -> int:
+    """Run a worker until SIGTERM or SIGINT; creates in flight are finished first. Returns the exit code.
+
+    ``log`` gets the worker's own lines. What libraries say goes by :mod:`logging`, as the caller configured it.
+    """
+    signals.setup_logging.connect(_leave_logging_alone)
+    # Celery warns root because messages might be pickles; ours are JSON, and its advice names options that we lack.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    logging.getLogger("celery.worker.consumer.consumer").addFilter(_NoBodies())
     app = build_app(config.broker_url)
-    parts = _assemble(config, app)
+    parts = _assemble(config, app, log)
     _add_tasks(app, parts)
     app.steps["worker"].add(_loop_step(parts))
     app.finalize()
@@ -240,13 +303,13 @@ def run(config: WorkerConfig) -> int:
         hostname=host_format(config.name),
         pool="threads",
         concurrency=config.threads,
-        loglevel=config.log_level,
         optimization="fair",
         without_gossip=True,
         without_mingle=True,
         quiet=True,
     )
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    log.info("worker starts", threads=config.threads, api=config.api_url)
     try:
         worker.start()
     finally:
@@ -254,4 +317,5 @@ def run(config: WorkerConfig) -> int:
         parts.executor.shutdown(wait=True, cancel_futures=True)
         parts.client.close()
         parts.database.close()
+        log.info("worker ends", exit_code=int(worker.exitcode or 0))
     return int(worker.exitcode or 0)

@@ -73,7 +73,6 @@ class WorkerConfig:
     account_id: str = "default"
     name: str = field(default_factory=default_name)
     pace: Pace = Pace()
-    log_level: str = "INFO"
 
     @property
     def limits(self) -> dict[str, Sequence[Limit]]:

@@ -47,6 +47,7 @@ class Loop:
         chores: the duties that this worker shares with the others.
         executor: where chores run, so that a slow API never holds admission up.
         limits: the limits of each route, for windows that have no row yet.
+        log: where to tell; by default structlog's own.
 
     """
 
@@ -57,16 +58,19 @@ class Loop:
         executor: Executor,
         *,
         limits: dict[str, Sequence[Limit]],
+        log: Any = None,  # noqa: ANN401 - a structlog logger
     ) -> None:
         self._engine = engine
         self._chores = {chore.name: chore for chore in duties}
         self._executor = executor
         self._limits = limits
         self._running: set[str] = set()
+        self._held: dict[str, Claim] = {}
+        """What this worker claimed and has not given back. A chore that broke off is given back by a later turn."""
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._beaten: float | None = None
-        self._log: Any = structlog.get_logger("worker.loop")
+        self._log: Any = log or structlog.get_logger("worker.loop")
 
     # Living ----------------------------------------------------------------------------------------------------------
 
@@ -112,6 +116,7 @@ class Loop:
     def turn(self) -> float:
         """Beat, admit, start chores; return in how many seconds to turn again (at most one tick)."""
         self._beat()
+        self._give_back()
         wait = self._admit()
         return min(wait, self._start_chores(), self._engine.pace.tick.total_seconds())
 
@@ -149,10 +154,22 @@ class Loop:
 
     # Chores ----------------------------------------------------------------------------------------------------------
 
+    def _give_back(self) -> None:
+        """Give back the chores that broke off, as when the database was away: their leases would block them longer."""
+        broken = [(name, claim) for name, claim in self._held.items() if name not in self._running]
+        if not broken:
+            return
+        with self._database.write() as tx:
+            for name, claim in broken:
+                at = self._retry(self._chores[name], claim, tx.now)
+                chores.finish(tx, claim, due_at=at, error="it broke off; the worker's log says why")
+        for name, _ in broken:
+            self._held.pop(name, None)
+
     def _do(self, name: str) -> None:
         try:
             self.do(self._chores[name])
-        except Exception as error:  # noqa: BLE001 - the lease ends by itself, and the next worker tries
+        except Exception as error:  # noqa: BLE001 - a later turn gives it back, or its lease ends
             self._log.warning(
                 "a chore broke off", chore=name, error=type(error).__name__, reason=_first_line(error)
             )
@@ -166,6 +183,7 @@ class Loop:
             claim = chores.claim(tx, chore.name, owner=self._engine.actor, lease=chore.lease)
         if claim is None:
             return False
+        self._held[chore.name] = claim
         error: str | None = None
         try:
             due = chore.run(claim)
@@ -176,6 +194,7 @@ class Loop:
         with self._database.write() as tx:
             at = due if due is not None else self._retry(chore, claim, tx.now)
             chores.finish(tx, claim, due_at=at, state=claim.state, error=error)
+        self._held.pop(chore.name, None)
         if error is not None:
             self._log.warning("a chore could not reach the API", chore=chore.name, reason=error)
         return True
