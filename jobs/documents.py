@@ -290,9 +290,14 @@ class _Files:
         names = group.pop("authorized_keys_file")
         texts = [self._text(place, name) for name in (names if isinstance(names, list) else [names])]
         keys = [line.strip() for text in texts if text for line in text.splitlines()]
+        found = [key for key in keys if key and not key.startswith("#")]
+        if not found and all(text is not None for text in texts):
+            self._blame(
+                place, "the file holds no public key", "give one with a line such as `ssh-ed25519 AAAA…`"
+            )
         given = group.get("authorized_keys", [])
         if isinstance(given, list):  # else its own fault is enough
-            group["authorized_keys"] = [*given, *(key for key in keys if key and not key.startswith("#"))]
+            group["authorized_keys"] = [*given, *found]
             self.named_at.setdefault(json_pointer((*path, "authorized_keys")), json_pointer(place))
 
     def _text(self, place: _Path, name: object) -> str | None:

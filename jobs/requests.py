@@ -259,11 +259,26 @@ def printable(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def nearest(word: str, names: tuple[str, ...]) -> str | None:
-    """Return the name most like the word, or None when none is close (or the word is absurdly long)."""
+    """Return the name most like the word, or None when none is close (or the word is absurdly long).
+
+    >>> nearest("us-esat", ("us-west", "us-east"))
+    'us-east'
+    >>> nearest("linode/windows", ("linode/debian12", "linode/centos7"))
+    """
     if len(word) > _SHOWN_CHARACTERS:
         return None
-    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
-    return close[0] if close else None
+    word = word.lower()
+    # What all names begin with makes none of them more alike.
+    common = word[: word.rfind("/") + 1]
+    tails = {name.removeprefix(common): name for name in names if name.startswith(common)}
+    if not tails:
+        common, tails = "", {name: name for name in names}
+    tail = word.removeprefix(common)
+    close = difflib.get_close_matches(tail, tails, n=3, cutoff=0.6)
+    # Of equally close ones, that with the same letters: two of them were merely swapped.
+    return next(
+        (tails[one] for one in close if sorted(one) == sorted(tail)), tails[close[0]] if close else None
+    )
 
 
 def encode_user_data(text: str) -> str:

@@ -375,9 +375,18 @@ def _segment(text: str) -> str:
 
 def _read(response: httpx.Response) -> dict[str, Any]:
     if response.is_success:
-        found: dict[str, Any] = response.json()
-        return found
+        return _success(response)
     raise _error(response)
+
+
+def _success(response: httpx.Response) -> dict[str, Any]:
+    try:
+        found = response.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise Unexpected(_problem(response))
+    return found
 
 
 def _error(response: httpx.Response) -> Answered:
@@ -397,11 +406,14 @@ _STATUSES: Final = frozenset(int(status) for status in HTTPStatus)
 
 def _problem(response: httpx.Response) -> Problem:
     try:
-        return Problem(**response.json())
+        found = Problem(**response.json())
     except (ValueError, TypeError, ValidationError):
+        found = Problem()
+    if not found.code:
         where = response.request.url.copy_with(query=None)
-        detail = f"{where} answered {response.status_code}, and not as Nodewright does"
+        detail = f"{where} answered {response.status_code}, and not as Nodewright does; is that its address?"
         return Problem(title=response.reason_phrase, status=response.status_code, detail=detail)
+    return found
 
 
 def _seconds(text: str | None) -> float | None:

@@ -9,6 +9,8 @@ from typing import Final, Self
 
 import httpx
 import redis
+from kombu.connection import Connection
+from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from nodewright.embedded import EmbeddedValkey
@@ -116,6 +118,8 @@ class Stack:
     def _broker_urls(self) -> dict[str, str]:
         """Return where Redis and broker are; without one given, an embedded Valkey is started."""
         settings = self._wiring.settings
+        if settings.broker_url is not None:
+            _check_broker(settings.broker_url.get_secret_value())
         if settings.redis_url is not None:
             _check_redis(settings.redis_url.get_secret_value())
             return {}
@@ -160,6 +164,15 @@ def _ready(client: httpx.Client) -> bool:
         return client.get("/readyz").is_success
     except httpx.TransportError:
         return False
+
+
+def _check_broker(url: str) -> None:
+    try:
+        with Connection(url, connect_timeout=5) as connection:  # type: ignore[no-untyped-call]
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=10)
+    except (OSError, ValueError, KeyError, ImportError, KombuError) as error:
+        words = str(error) or type(error).__name__
+        raise NotReached(f"NODEWRIGHT_BROKER_URL: the broker does not answer ({words})") from None
 
 
 def _check_redis(url: str) -> None:

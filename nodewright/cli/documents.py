@@ -29,9 +29,10 @@ class Typed:
 
     def explain(self, faults: tuple[Fault, ...]) -> BadInput:
         """Return the refusal by the service, in terms of the file's lines or of the options."""
-        return BadInput(*(self._sentence(fault) for fault in faults))
+        return BadInput(*(self.sentence(fault) for fault in faults))
 
-    def _sentence(self, fault: Fault) -> str:
+    def sentence(self, fault: Fault) -> str:
+        """Return one finding of the service, in terms of the file's lines or of the options."""
         if self.source is None:
             return fault_sentence(fault, name=_option)
         pointer = fault.pointer
@@ -82,7 +83,10 @@ def read_keys(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     lines = (line.strip() for line in read_option_file("--authorized-keys-file", path).splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
+    keys = [line for line in lines if line and not line.startswith("#")]
+    if not keys:
+        raise BadInput(f"--authorized-keys-file: {str(path)!r} holds no public key")
+    return keys
 
 
 def read_user_data(path: Path | None) -> str | None:

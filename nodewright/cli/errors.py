@@ -1,5 +1,6 @@
 """From an exception to sentences on standard error and an exit code: 2 bad input, 3 not reached, 1 the rest."""
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -60,4 +61,6 @@ def fault_sentence(fault: Fault, *, place: str = "", name: Name = str) -> str:
 
 
 def _unsaid(value: Any, said: str) -> bool:  # noqa: ANN401 - a value as typed
-    return value is not None and str(value) not in said
+    if isinstance(value, str):
+        return f"'{value}'" not in said and f"`{value}`" not in said
+    return value is not None and re.search(rf"\b{re.escape(str(value))}\b", said, re.IGNORECASE) is None

@@ -16,9 +16,9 @@ from nodewright.cli.documents import (
     read_user_data,
     split_tags,
 )
-from nodewright.cli.errors import OK, OTHERWISE, fault_sentence
+from nodewright.cli.errors import OK, OTHERWISE
 from nodewright.cli.options import FleetRef, Json, connect
-from nodewright.cli.output import console, job_table, print_json, states_line
+from nodewright.cli.output import console, counted, job_table, print_json, program, states_line
 from nodewright.cli.progress import AccountPaused, Follower
 from nodewright.client import Client, Fault, Fleet, Refused, Submission
 from nodewright.failures import BadInput
@@ -65,6 +65,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
     typed = _typed(file, {"name": name, "on_invalid": on_invalid}, spec, root_pass_stdin=root_pass_stdin)
     with connect() as client:
         accepted = _send(client, typed, idempotency_key)
+        _remark(accepted, typed)
         raise typer.Exit(_finish(client, accepted, wait=wait, json=json))
 
 
@@ -90,11 +91,10 @@ def _send(client: Client, typed: Typed, key: str | None) -> Submission:
 
 
 def _finish(client: Client, accepted: Submission, *, wait: bool, json: bool) -> int:
-    _remark(accepted)
     fleet, code = accepted.fleet, OK
     if not json:
         again = " (it had been accepted before)" if accepted.replayed else ""
-        console().print(f"Accepted fleet {fleet.name} ({fleet.id}), {fleet.count} instances{again}.")
+        console().print(f"Accepted fleet {fleet.name} ({fleet.id}), {counted(fleet.count)}{again}.")
     if wait:
         fleet, code = _wait(client, fleet, json=json)
     if json:
@@ -102,15 +102,15 @@ def _finish(client: Client, accepted: Submission, *, wait: bool, json: bool) -> 
     elif wait:
         print_result(client, fleet)
     else:
-        console().print(f"Follow it: nodewright watch {fleet.name}")
+        console().print(f"Follow it: {program()} watch {fleet.name}")
     return code
 
 
-def _remark(accepted: Submission) -> None:
+def _remark(accepted: Submission, typed: Typed) -> None:
     extra = accepted.to_json()
     for kind, findings in (("warning", accepted.warnings), ("rejected", extra.get("rejected") or ())):
         for one in findings:
-            sys.stderr.write(f"{kind}: {fault_sentence(Fault(**one))}\n")
+            sys.stderr.write(f"{kind}: {typed.sentence(Fault(**one))}\n")
 
 
 def _wait(client: Client, fleet: Fleet, *, json: bool) -> tuple[Fleet, int]:
@@ -120,10 +120,10 @@ def _wait(client: Client, fleet: Fleet, *, json: bool) -> tuple[Fleet, int]:
     except AccountPaused as alarm:
         for kind, sentence in zip(("alarm", "what to do"), alarm.sentences, strict=False):
             sys.stderr.write(f"{kind}: {sentence}\n")
-        sys.stderr.write(f"The fleet stays accepted. Follow it: nodewright watch {fleet.name}\n")
+        sys.stderr.write(f"The fleet stays accepted. Follow it: {program()} watch {fleet.name}\n")
         return client.fleet(fleet.id), OTHERWISE
     except KeyboardInterrupt:
-        sys.stderr.write(f"\nThe fleet goes on without you. Follow it: nodewright watch {fleet.name}\n")
+        sys.stderr.write(f"\nThe fleet goes on without you. Follow it: {program()} watch {fleet.name}\n")
         raise typer.Exit(130) from None
     return fleet, OK if fleet.all_running else OTHERWISE
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from nodewright.cli.options import Json, WithParent, pause_on_signals
-from nodewright.cli.output import console
+from nodewright.cli.output import console, program
 from nodewright.failures import BadInput, Interrupted
 from nodewright.home import ServiceAddress
 from nodewright.processes import live_with_parent
@@ -75,7 +75,7 @@ def up(*, workers: Workers = 1, port: Port = None) -> None:
     if verdict.fault:
         raise BadInput(verdict.fault)
     if verdict.warning:
-        out.print(f"warning: {verdict.warning}")
+        out.print(f"warning: {verdict.warning}; starting all the same")
     plan = StackPlan(workers, port or wiring.settings.port)
     try:
         with Stack(wiring, plan, pause, say=out.print) as stack:
@@ -95,7 +95,7 @@ def _banner(out: Console, address: ServiceAddress, settings: Settings) -> None:
     out.print(f"  API       {settings.api_url}")
     out.print(f"  home      {home}")
     out.print("\nIn another terminal:")
-    out.print(f"  {prefix}nodewright submit --name web --count 3 \\")
+    out.print(f"  {prefix}{program()} submit --name web --count 3 \\")
     out.print("    --type g6-nanode-1 --region us-east --image linode/debian12 --wait")
     out.print("\nCtrl-C stops it; accepted fleets go on when it is started again.")
 

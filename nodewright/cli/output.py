@@ -2,8 +2,10 @@
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
@@ -62,6 +64,23 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPE_WIDTH
     return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False, markup=False)
+
+
+def program() -> str:
+    """Return how the user calls this program: by its name where the shell finds it, else by the path that was typed."""
+    typed = Path(sys.argv[0])
+    if typed.name != "nodewright":
+        return "nodewright"
+    found = shutil.which("nodewright")
+    if found is not None and Path(found).samefile(typed):
+        return "nodewright"
+    here = Path.cwd()
+    return str(typed.relative_to(here) if typed.is_relative_to(here) else typed)
+
+
+def counted(instances: int) -> str:
+    """Return ``1 instance``, ``40 instances``."""
+    return "1 instance" if instances == 1 else f"{instances} instances"
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - JSON is any of its types

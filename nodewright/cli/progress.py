@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nodewright.cli.output import STATE_STYLES, life_order, state_text, states_line
+from nodewright.cli.output import STATE_STYLES, counted, life_order, state_text, states_line
 from nodewright.client import (
     SETTLED,
     Alarm,
@@ -83,7 +83,7 @@ def picture(fleet: Fleet, pace: Pace, elapsed: float) -> RenderableType:
             total=fleet.count, completed=count, width=40, complete_style=style, finished_style=style
         )
         table.add_row(state_text(state), bar, str(count))
-    heading = Text.assemble((fleet.name, "bold"), f"  {fleet.count} instances")
+    heading = Text.assemble((fleet.name, "bold"), f"  {counted(fleet.count)}")
     return Group(heading, table, Text(summary(fleet, pace, elapsed), style="dim"))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from nodewright.cli.options import Json, connect
-from nodewright.cli.output import console, print_json
+from nodewright.cli.output import console, print_json, program
 from nodewright.client import Client, JobDetail, NotFound
 from nodewright.failures import BadInput, Failure
 
@@ -43,7 +43,7 @@ def resolve(
     if json:
         print_json({"job": done.to_json()})
     else:
-        console().print(f"{done.label} is {done.state}. Its story: nodewright show {done.id}")
+        console().print(f"{done.label} is {done.state}. Its story: {program()} show {done.id}")
 
 
 def _find(client: Client, ref: str) -> JobDetail:

@@ -17,6 +17,7 @@ from nodewright.cli.output import (
     print_job_csv,
     print_job_json,
     print_json,
+    program,
     state_text,
     states_line,
 )
@@ -37,12 +38,14 @@ _SHOWN_FACTS: Final = (
     "sends",
 )
 
-Limit = Annotated[int | None, typer.Option(min=1, help="How many at most. Default: all.", show_default=False)]
+Limit = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="How many at most. Default: all.", show_default=False)
+]
 
 
 def fleets(
     *,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 100,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="How many at most.")] = 100,
     json: Json = False,
 ) -> None:
     """List fleets, newest first."""
@@ -53,13 +56,13 @@ def fleets(
     elif found:
         console().print(fleet_table(found))
     else:
-        console().print("No fleets yet. Submit one: nodewright submit --help")
+        console().print(f"No fleets yet. Submit one: {program()} submit --help")
 
 
 def jobs(
     *,
     fleet: Annotated[str | None, typer.Option(metavar="ID|NAME", help="Only this fleet's.")] = None,
-    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    state: Annotated[str | None, typer.Option(metavar="STATE", help="Only those in this state.")] = None,
     limit: Limit = None,
     json: Json = False,
     csv: Csv = False,

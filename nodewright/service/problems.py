@@ -97,13 +97,19 @@ def _parameters(error: RequestValidationError) -> Problem:
             "code": "invalid_parameter",
             "pointer": "",
             "field": str(one["loc"][-1]),
-            "message": one["msg"],
+            "message": _parameter_words(one),
             "value": one["input"] if isinstance(one.get("input"), str) else None,
         }
         for one in error.errors()
     ]
     detail = "; ".join(f"{one['field']}: {one['message']}, got {one['value']!r}" for one in faults)
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_parameter", detail, faults=faults)
+
+
+def _parameter_words(one: dict[str, Any]) -> str:
+    if one["type"] == "enum":
+        return f"expected one of {one['ctx']['expected']}"
+    return str(one["msg"])
 
 
 def _http(error: HTTPException) -> Problem:

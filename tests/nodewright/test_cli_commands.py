@@ -146,7 +146,7 @@ def test_on_invalid_skip(served, run, tmp_path):
     done = run("submit", str(path), "--on-invalid", "skip", "--json", env=served.env)
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["fleet"]["states"] == {"queued": 2, "rejected": 2}
-    assert "rejected: groups[1].type: there is no type 'g6-nanode-9'" in done.stderr
+    assert "fleet.yaml:4: groups[1].type: there is no type 'g6-nanode-9'" in done.stderr
 
 
 def test_jobs_as_csv(served, run):
