@@ -121,7 +121,7 @@ def _in(account_id: str, state: State, more: ColumnElement[bool]) -> ColumnEleme
 def _some(tx: Transaction, where: ColumnElement[bool]) -> tuple[int, str]:
     """Return how many jobs there are, and a few of their labels."""
     count: int = tx.execute(select(func.count()).select_from(jobs).where(where)).scalar_one()
-    first = select(jobs.c.label).where(where).order_by(jobs.c.id).limit(_NAMED)
+    first = select(jobs.c.label).where(where).order_by(jobs.c.label).limit(_NAMED)
     return count, _listed(list(tx.execute(first).scalars()), count) if count else ""
 
 

@@ -175,7 +175,11 @@ class ClientError(Exception):
 
 
 class ServiceNotReached(ClientError):  # noqa: N818 - it names the case
-    """No answer came: the service is not running, or not there."""
+    """No answer came: the service is not running, or not there. ``sent``: what was asked may have been done."""
+
+    def __init__(self, message: str, *, sent: bool = False) -> None:
+        self.sent = sent
+        super().__init__(message)
 
 
 class Answered(ClientError):  # noqa: N818 - it names the case
@@ -357,7 +361,8 @@ class Client:
         try:
             response = self._http.request(method, path, **asked)
         except httpx.TransportError as error:
-            raise ServiceNotReached(f"no answer from {self.url} ({_words(error)})") from error
+            sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            raise ServiceNotReached(f"no answer from {self.url} ({_words(error)})", sent=sent) from error
         return _read(response)
 
 

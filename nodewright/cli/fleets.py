@@ -1,6 +1,7 @@
 """The commands that change something: submit, cancel; and watch, which waits with you."""
 
 import sys
+import uuid
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,8 +21,8 @@ from nodewright.cli.errors import OK, OTHERWISE
 from nodewright.cli.options import FleetRef, Json, connect
 from nodewright.cli.output import console, counted, job_table, print_json, program, states_line
 from nodewright.cli.progress import AccountPaused, Follower
-from nodewright.client import Client, Fault, Fleet, Refused, Submission
-from nodewright.failures import BadInput
+from nodewright.client import Client, Fault, Fleet, Refused, ServiceNotReached, Submission
+from nodewright.failures import BadInput, NotReached
 
 SHOWN_JOBS: Final = 50
 
@@ -82,8 +83,14 @@ def _typed(file: Path | None, head: dict[str, Any], spec: dict[str, Any], *, roo
 
 
 def _send(client: Client, typed: Typed, key: str | None) -> Submission:
+    key = key or str(uuid.uuid4())
     try:
         return client.submit(typed.document, idempotency_key=key)
+    except ServiceNotReached as error:
+        if not error.sent:
+            raise
+        again = f"it may have been accepted all the same; to send the same fleet again, add --idempotency-key {key}"
+        raise NotReached(str(error), again) from None
     except Refused as error:
         if not error.problem.faults:
             raise

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nodewright.cli.options import Json, connect
+from nodewright.cli.options import Json, connect, whole_number
 from nodewright.cli.output import console, print_json, program
 from nodewright.client import Client, JobDetail, NotFound
 from nodewright.failures import BadInput, Failure
@@ -15,7 +15,9 @@ JobId = Annotated[
 ]
 Adopt = Annotated[
     int | None,
-    typer.Option(metavar="ID", min=1, help="The instance exists: it is this one, by its Linode id."),
+    typer.Option(
+        parser=whole_number, metavar="ID", help="The instance exists: it is this one, by its Linode id."
+    ),
 ]
 Absent = Annotated[bool, typer.Option("--absent", help="The instance does not exist.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -33,6 +35,8 @@ def resolve(
     """
     if (adopt is None) == (not absent):
         raise BadInput("--adopt ID or --absent: exactly one of them is needed")
+    if adopt is not None and adopt < 1:
+        raise BadInput(f"--adopt: expected the id of an instance, a whole number above 0, got {adopt}")
     with connect() as client:
         found = _find(client, job)
         if found.state != "uncertain":

@@ -239,6 +239,8 @@ def test_the_status(database, clock, service):
         admission.pause(tx, ACCOUNT, code="unauthorized", reason="Invalid Token")
     assert service.catalog_state() == "fresh"
     clock.advance(15 * 60)
+    with database.write() as tx:
+        house.heartbeat(tx)
     status = service.status()
     assert status.catalog == "stale"
     assert [(alarm.code, alarm.since) for alarm in status.alarms] == [("unauthorized", clock.at(-15 * 60))]
