@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from simulator import SimulatorOptions, background
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.stack
 COMMAND = (str(Path(sys.executable).with_name("nodewright")),)
 SPEC = ("--type", "g6-nanode-1", "--region", "us-east", "--image", "linode/debian12")
 TOKEN = "stack-test-s3cret-token"
+READER = "stack-test-reader"
 
 
 @contextmanager
@@ -53,6 +55,28 @@ def _descendants(pid):
     return found
 
 
+PARTS = {"valkey": b"valkey-server", "service": b"\0serve\0", "worker-1": b"\0worker-1\0"}
+"""The parts of a stack, and what only their command lines hold."""
+
+
+def _pid_of(up, part):
+    """The process of one part of a stack."""
+    return next(
+        pid for pid in _descendants(up.pid) if PARTS[part] in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+
+
+def _kept(api):
+    """How many instances exist, by the simulator's own account."""
+    return httpx.get(f"{api.url.removesuffix('/v4')}/_control/audit", trust_env=False).json()["kept"]
+
+
+def _kill(up, part, log, until):
+    """Kill a part by SIGKILL, and wait until it is started again."""
+    os.kill(_pid_of(up, part), signal.SIGKILL)
+    until(lambda: f"{part} ended with code -9 and is started again" in log.read_text())
+
+
 @pytest.fixture
 def foreign(tmp_path):
     """A working folder with packages of the names of ours, which must never be imported."""
@@ -66,7 +90,9 @@ def foreign(tmp_path):
 def api():
     """A simulated API on which instances boot at once."""
     with background(
-        SimulatorOptions(tokens=(TOKEN,), boot=0.5, create_limit=20, create_window=3)
+        SimulatorOptions(
+            tokens=(TOKEN, f"{READER}:linodes:read_only"), boot=0.5, create_limit=20, create_window=3
+        )
     ) as simulator:
         yield simulator
 
@@ -104,9 +130,7 @@ def test_up_in_a_foreign_folder(env, api, foreign, tmp_path, until, alive):
         found = json.loads(done.stdout)
         assert found["fleet"]["states"] == {"running": 25}
         assert len({job["linode_id"] for job in found["jobs"]}) == 25
-        (worker,) = [pid for pid in pids if b"worker-1" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        os.kill(worker, signal.SIGKILL)
-        until(lambda: "worker-1 ended with code -9 and is started again" in log.read_text())
+        _kill(up, "worker-1", log, until)
         pids += _descendants(up.pid)
     assert up.returncode == 0
     assert not [pid for pid in pids if alive(pid)]
@@ -126,6 +150,58 @@ def test_children_end_when_up_is_killed(env, tmp_path, until, alive):
         assert len(pids) >= 3
         up.kill()
         until(lambda: not [pid for pid in pids if alive(pid)], seconds=30)
+
+
+def test_whatever_part_is_killed(env, api, tmp_path, until):
+    """Broker, service and worker are killed in turn while a fleet runs: each is started again, the client that
+    follows sees it through, and every job ends with exactly one instance.
+    """
+    log = tmp_path / "up.log"
+    quick = {**env, "NODEWRIGHT_LEASE_SECONDS": "10", "NODEWRIGHT_GRACE_SECONDS": "2"}
+    api.world.settings.latency = 0.2
+    with _started("up", env=quick, cwd=tmp_path, log=log) as up:
+        _ready(log, until)
+        with subprocess.Popen(
+            [*COMMAND, "submit", "--name", "web", "--count", "50", *SPEC, "--wait", "--json"],
+            env=quick,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as submit:
+            until(lambda: _kept(api) > 5)
+            for part in PARTS:
+                _kill(up, part, log, until)
+            output, errors = submit.communicate(timeout=120)
+    assert submit.returncode == 0, errors
+    found = json.loads(output)
+    assert found["fleet"]["states"] == {"running": 50}
+    assert len({job["linode_id"] for job in found["jobs"]}) == 50
+    assert _kept(api) == 50
+
+
+def test_a_paused_account(env, api, tmp_path, until):
+    """At the account's limit a waiting submit prints the alarm and exits with 1; a watch stays, tells also of the
+    token that is refused next, and sees the fleet go on by itself once both are over.
+    """
+    log, seen = tmp_path / "up.log", tmp_path / "watch.log"
+    api.world.settings.instance_limit = 3
+    with _started("up", env=env, cwd=tmp_path, log=log):
+        _ready(log, until)
+        done = _submit(env, 5)
+        assert done.returncode == 1, done.stderr
+        assert "(account_limit)\nwhat to do: ask Linode support" in done.stderr
+        states = json.loads(done.stdout)["fleet"]["states"]
+        assert states.keys() <= {"queued", "booting", "running"}
+        token = api.world.tokens[TOKEN]
+        api.world.revoke(TOKEN)
+        with _started("watch", "web", env=env, cwd=tmp_path, log=seen) as watch:
+            until(lambda: "(unauthorized)" in seen.read_text(), seconds=40)
+            api.world.settings.instance_limit = None
+            api.world.tokens[TOKEN] = token
+            assert watch.wait(60) == 0
+    assert "alarm: account default is paused: Account Limit reached" in seen.read_text()
+    assert "over: unauthorized" in seen.read_text()
+    assert "web: 5 running" in seen.read_text()
 
 
 def test_two_homes_side_by_side(env, tmp_path, until):
@@ -153,6 +229,8 @@ def test_two_homes_side_by_side(env, tmp_path, until):
         ({}, ("--port", "{taken}"), 2, "choose another port"),
         ({"NODEWRIGHT_DATABASE_URL": "postgresql://u:pw@127.0.0.1:1/n"}, (), 3, "cannot be reached"),
         ({"NODEWRIGHT_REDIS_URL": "redis://127.0.0.1:1/0"}, (), 3, "the broker does not answer"),
+        ({"NODEWRIGHT_BROKER_URL": "amqp://127.0.0.1:1/"}, (), 3, "the broker does not answer"),
+        ({"LINODE_TOKEN": READER}, (), 2, "lacks the scope linodes:read_write (it has: linodes:read_only)"),
     ],
 )
 def test_up_refuses_what_cannot_work(env, tmp_path, changes, arguments, code, words):
