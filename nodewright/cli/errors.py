@@ -62,5 +62,5 @@ def fault_sentence(fault: Fault, *, place: str = "", name: Name = str) -> str:
 
 def _unsaid(value: Any, said: str) -> bool:  # noqa: ANN401 - a value as typed
     if isinstance(value, str):
-        return f"'{value}'" not in said and f"`{value}`" not in said
+        return f"'{value}" not in said and f"`{value}" not in said
     return value is not None and re.search(rf"\b{re.escape(str(value))}\b", said, re.IGNORECASE) is None

@@ -36,10 +36,23 @@ CATALOG = {
             "gpus": 0,
             "price": {"hourly": 0.0075, "monthly": 5.0},
             "region_prices": [],
-        }
+        },
+        {
+            "id": "g1-gpu-rtx6000-1",
+            "label": "Dedicated 32GB + RTX6000 GPU x1",
+            "class": "gpu",
+            "memory": 32768,
+            "disk": 655360,
+            "vcpus": 8,
+            "gpus": 1,
+            "price": {"hourly": 1.5, "monthly": 1000.0},
+            "region_prices": [],
+        },
     ],
     "regions": [
-        {"id": "us-east", "label": "Newark", "status": "ok", "capabilities": ["Linodes", "Metadata"]}
+        {"id": "us-east", "label": "Newark", "status": "ok", "capabilities": ["Linodes", "Metadata"]},
+        {"id": "us-west", "label": "Fremont", "status": "ok", "capabilities": ["Linodes"]},
+        {"id": "us-ord", "label": "Chicago", "status": "ok", "capabilities": ["Linodes", "GPU Linodes"]},
     ],
     "images": [
         {
@@ -48,7 +61,17 @@ CATALOG = {
             "size": 1500,
             "status": "available",
             "deprecated": False,
-        }
+            "capabilities": [],
+        },
+        {
+            "id": "linode/debian9",
+            "label": "Debian 9",
+            "size": 1500,
+            "status": "available",
+            "deprecated": True,
+            "capabilities": ["cloud-init"],
+        },
+        {"id": "private/1002", "label": "ours", "size": 60000, "status": "available", "deprecated": False},
     ],
     "availability": [],
 }
