@@ -55,7 +55,8 @@ class CatalogCache:
         now = self._monotonic()
         if known is not None and now - known[0] < _TRUST_SECONDS:
             return known[1]
-        catalog = self._from_redis(account_id, known[1] if known else None) or self._from_database(account_id)
+        mine = known[1] if known else None
+        catalog = self._from_redis(account_id, mine) or self._from_database(account_id, mine)
         if catalog is not None:
             self._known[account_id] = (now, catalog)
         return catalog
@@ -63,15 +64,17 @@ class CatalogCache:
     def _from_redis(self, account_id: str, known: Catalog | None) -> Catalog | None:
         try:
             version: Any = self._redis.get(_VERSION.format(account=account_id))
-            if version is not None and known is not None and version.decode() == known.version:
+            if version is not None and known is not None and version == known.version.encode():
                 return known
             packed: Any = None if version is None else self._redis.get(_KEY.format(account=account_id))
         except redis.RedisError:
-            return known
+            return None
         return None if packed is None else _unpack(packed)
 
-    def _from_database(self, account_id: str) -> Catalog | None:
+    def _from_database(self, account_id: str, known: Catalog | None) -> Catalog | None:
         with self._database.read() as tx:
+            if known is not None and house.catalog_version(tx, account_id) == known.version:
+                return known
             return house.load_catalog(tx, account_id)
 
 
