@@ -202,11 +202,13 @@ def _fleet(dice: Random, number: int, count: int) -> FleetPlan:
         f"#cloud-config\n# secret {dice.getrandbits(64):016x}\n",
     )
     given = {"root_pass": secrets[0], "user_data": secrets[1]} if number % 3 == 0 else {}
-    by_cli = number % 7 == 1
+    by_cli = number % 7 == 1  # the command takes the password by standard input, user data only by a file
+    if by_cli:
+        given.pop("user_data", None)
     return FleetPlan(
         key=f"chaos-{number}-{dice.getrandbits(32):08x}",
         document={**_document(f"fleet-{number}", count), **given},
-        secrets=secrets if given else (),
+        secrets=secrets[: len(given)],
         by_cli=by_cli,
         kill_service_after=dice.uniform(0.0, 0.08) if number % 4 == 2 else None,
     )

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from nodewright.client import Client, ClientError, Refused, ServiceUnavailable, Unexpected
+from nodewright.client import Answered, Client, ClientError, Refused, ServiceUnavailable, Unexpected
 from tests.chaos.plan import FleetPlan
 from tests.chaos.rig import API_KEY, Rig
 
@@ -113,17 +113,19 @@ class Submits:
 
     def replay(self, plan: FleetPlan) -> None:
         """Send an accepted fleet once more, and once with another body: the same fleet, and a clear no."""
+        same, other = plan.document, {**plan.document, "count": plan.count + 1}
+        if (got := self._status(plan, same)) != "replayed":
+            self._fault(f"{plan.key}: the same request again was answered {got}")
+        if (got := self._status(plan, other)) != "409":
+            self._fault(f"{plan.key}: the same key with another body was answered {got}")
+
+    def _status(self, plan: FleetPlan, document: dict[str, Any]) -> str:
         with Client(self._rig.url("service"), API_KEY, timeout=15) as client:
-            again = client.submit(plan.document, idempotency_key=plan.key)
-            if not again.replayed:
-                self._fault(f"{plan.key}: the same key made another fleet")
             try:
-                client.submit({**plan.document, "count": plan.count + 1}, idempotency_key=plan.key)
-            except Refused as error:
-                if error.problem.status != 409:
-                    self._fault(f"{plan.key}: the same key with another body: {error.problem.status}")
-            else:
-                self._fault(f"{plan.key}: the same key with another body was accepted")
+                found = client.submit(document, idempotency_key=plan.key)
+            except Answered as error:
+                return str(error.problem.status)
+        return "replayed" if found.replayed else "as a new fleet"
 
     def _count(self, what: str, many: int = 1) -> None:
         with self._lock:
