@@ -22,6 +22,8 @@ import httpx
 import psycopg
 import redis
 from psycopg.rows import dict_row
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from jobs.vault import new_key
 from nodewright.embedded import EmbeddedValkey, free_port
@@ -267,8 +269,9 @@ class Rig:
         return answer.json()
 
     def redis(self) -> "redis.Redis":
-        """Return a client of the broker."""
-        return redis.Redis.from_url(self.valkey.url, socket_timeout=5)
+        """Return a client of the broker that waits for nothing: the broker may be frozen."""
+        once = Retry(NoBackoff(), 0)
+        return redis.Redis.from_url(self.valkey.url, socket_timeout=1, socket_connect_timeout=1, retry=once)
 
 
 def _plain(value: Any) -> Any:
