@@ -1,5 +1,6 @@
 """The commands that run something: the demo, the stack, and each of its parts."""
 
+import shlex
 import socket
 from enum import StrEnum
 from pathlib import Path
@@ -89,13 +90,14 @@ def up(*, workers: Workers = 1, port: Port = None) -> None:
 
 def _banner(out: Console, address: ServiceAddress, settings: Settings) -> None:
     home = settings.home_folder
-    prefix = "" if home == Path.home() / ".nodewright" else f"NODEWRIGHT_HOME={home} "
     out.print(f"\nNodewright is up at {address.url}", style="bold")
     out.print(f"  page      {address.url}/")
     out.print(f"  API       {settings.api_url}")
     out.print(f"  home      {home}")
     out.print("\nIn another terminal:")
-    out.print(f"  {prefix}{program()} submit --name web --count 3 \\")
+    if home != Path.home() / ".nodewright":
+        out.print(f"  export NODEWRIGHT_HOME={shlex.quote(str(home))}")
+    out.print(f"  {program()} submit --name web --count 3 \\")
     out.print("    --type g6-nanode-1 --region us-east --image linode/debian12 --wait")
     out.print("\nCtrl-C stops it; accepted fleets go on when it is started again.")
 
