@@ -53,6 +53,7 @@ class ErrorDetail:
     request_id: the reply's `X-Request-Id`, if any.
     scopes: the reply's `X-OAuth-Scopes`, None when it was not sent.
     maintenance: the reply's `X-Maintenance-Mode` header, None when it was not sent.
+    written: seconds from the call's beginning until its last byte was written; None: unknown, or it never was.
     """
 
     method: str
@@ -64,6 +65,7 @@ class ErrorDetail:
     request_id: str | None = None
     scopes: frozenset[str] | None = None
     maintenance: str | None = None
+    written: float | None = None
 
 
 class LinodeError(Exception):

@@ -48,6 +48,7 @@ class Reply(Generic[T]):
     scopes: what the token may do (`X-OAuth-Scopes`), None when the reply did not say; `unknown` in it marks a
     token that the API does not recognise (a public GET succeeds with one all the same).
     sent_at: when the call was made, in epoch seconds by our clock. elapsed: seconds until it was read.
+    written: seconds until its last byte was written, None when the transport did not say.
     """
 
     value: T
@@ -57,6 +58,7 @@ class Reply(Generic[T]):
     scopes: frozenset[str] | None = None
     sent_at: float = 0.0
     elapsed: float = 0.0
+    written: float | None = None
 
     @property
     def token_recognised(self) -> bool | None:

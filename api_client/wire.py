@@ -29,6 +29,7 @@ _NEVER_SENT = (
     httpx.InvalidURL,
 )
 _BEGINS_TO_WRITE = "send_request_headers.started"
+_HAS_WRITTEN = "send_request_body.complete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,27 @@ class _BodyError(_OwnError):
     """A reply's body was too slow or too large."""
 
 
+class _Progress:
+    """Follows one call from inside httpcore: when it was written; and refuses to begin writing after `latest`."""
+
+    def __init__(self, clock: Clock, timeouts: Timeouts) -> None:
+        self.started = clock.monotonic()
+        self.written: float | None = None
+        self._clock = clock
+        self._before_send = timeouts.before_send
+
+    def __call__(self, event: str, _info: Mapping[str, Any]) -> None:
+        """Take a trace event of httpcore.
+
+        Pool and connect timeouts can be overrun: DNS has none, and each address of a name gets the whole connect
+        timeout.
+        """
+        if event.endswith(_HAS_WRITTEN):
+            self.written = self._clock.monotonic() - self.started
+        elif event.endswith(_BEGINS_TO_WRITE) and self._clock.monotonic() - self.started > self._before_send:
+            raise _TooLateError(f"no connection within {self._before_send:g} s")
+
+
 class Wire:
     """One pool of connections to one API with one token, shared by threads.
 
@@ -165,9 +187,9 @@ class Wire:
 
         Raises one of the classes of `api_client.errors`, or ValueError for a call that can't be written down.
         """
-        sent_at, started = self._clock.wall(), self._clock.monotonic()
-        answer = self._send(call, started)
-        detail = self._describe(call, answer)
+        sent_at, progress = self._clock.wall(), _Progress(self._clock, self.timeouts)
+        answer = self._send(call, progress)
+        detail = replace(self._describe(call, answer), written=progress.written)
         if not answer.ok:
             raise error_class(answer.status, has_words=bool(detail.errors))(detail) from answer.cause
         try:
@@ -181,27 +203,29 @@ class Wire:
             request_id=detail.request_id,
             scopes=detail.scopes,
             sent_at=sent_at,
-            elapsed=self._clock.monotonic() - started,
+            elapsed=self._clock.monotonic() - progress.started,
+            written=progress.written,
         )
 
     def _describe(self, call: Call, answer: Answer) -> ErrorDetail:
         secrets = (self._token.get_secret_value(), *call.secrets)
         return describe(_bare(call), answer, now=self._clock.wall(), secrets=secrets)
 
-    def _send(self, call: Call, started: float) -> Answer:
+    def _send(self, call: Call, progress: _Progress) -> Answer:
         """The one place where foreign errors become ours."""
         if self._http.is_closed:
             raise NotSent(_bare(call, "the client is closed"))
-        request = self._request(call, started)
+        request = self._request(call, progress)
         try:
             response = self._http.send(request, stream=True)
         except (*_NEVER_SENT, _TooLateError) as exc:
             raise NotSent(_bare(call, _words(exc))) from scrubbed(exc)
         except Exception as exc:  # noqa: BLE001 - whatever else it was, the request may have left
-            raise OutcomeUnknown(_bare(call, _words(exc))) from scrubbed(exc)
-        return self._receive(response, started)
+            detail = replace(_bare(call, _words(exc)), written=progress.written)
+            raise OutcomeUnknown(detail) from scrubbed(exc)
+        return self._receive(response, progress.started)
 
-    def _request(self, call: Call, started: float) -> httpx.Request:
+    def _request(self, call: Call, progress: _Progress) -> httpx.Request:
         try:
             return self._http.build_request(
                 call.method,
@@ -209,24 +233,11 @@ class Wire:
                 params=call.params or None,
                 headers=call.headers,
                 json=call.body,
-                extensions={"trace": self._gate(started)},
+                extensions={"trace": progress},
             )
         except (httpx.InvalidURL, ValueError, TypeError):
             # NaN, half a surrogate pair, an endless id. The cause would quote the body.
             raise ValueError(f"{call.method} {call.path[:200]} cannot be written as a request") from None
-
-    def _gate(self, started: float) -> Callable[[str, Mapping[str, Any]], None]:
-        """Refuse to begin writing after the pool and connect timeouts together.
-
-        Either can be overrun: DNS has no timeout, and each address of a name gets the whole connect timeout.
-        """
-        latest = started + self.timeouts.before_send
-
-        def trace(event: str, _info: Mapping[str, Any]) -> None:
-            if event.endswith(_BEGINS_TO_WRITE) and self._clock.monotonic() > latest:
-                raise _TooLateError(f"no connection within {self.timeouts.before_send:g} s")
-
-        return trace
 
     def _receive(self, response: httpx.Response, started: float) -> Answer:
         headers = {name.lower(): value for name, value in response.headers.items()}

@@ -145,6 +145,17 @@ def test_a_silent_server_is_unknown(socket_server):
     assert len(server.requests) == 1
 
 
+def test_when_it_was_written(socket_server):
+    """A reply, a refusal and a lost call tell when the request was written; what never left tells nothing."""
+    server = socket_server(lambda conn, _: threading.Event().wait(0.1) or conn.sendall(response(BODY)))
+    reply = create(server.url)
+    assert 0 < reply.written < 0.09 < reply.elapsed
+    refusing = socket_server(lambda conn, _: conn.sendall(response(b"", status="429 Too Many Requests")))
+    assert create_error(refusing.url).detail.written > 0
+    assert create_error(socket_server(lambda conn, _: conn.close()).url).detail.written > 0
+    assert create_error("http://127.0.0.1:1/v4").detail.written is None
+
+
 def test_a_success_cut_short_is_unknown(socket_server):
     """A 200 whose body ends early may have made an instance; its status is kept."""
     server = socket_server(lambda conn, _: conn.sendall(response(BODY[:9], length=len(BODY))))
