@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, exists, func, insert, select, update
+from sqlalchemy import Select, and_, delete, exists, func, insert, select, text, update
 
-from jobs import transitions, windows
+from jobs import shares, transitions, windows
 from jobs.database import Transaction
 from jobs.records import (
     RECORD_COLUMNS,
@@ -24,7 +24,7 @@ from jobs.records import (
     tokens,
 )
 from jobs.states import State
-from jobs.windows import RateFacts, Window
+from jobs.windows import Call, RateFacts, Window
 
 CREATE: Final = "POST /linode/instances"
 PROBE_SECONDS: Final = 15.0
@@ -33,6 +33,8 @@ FAULTS_BEFORE_PROBING: Final = 5
 _BACKLOG_PAUSE: Final = timedelta(milliseconds=20)
 _LEASE_SLACK: Final = timedelta(seconds=1)
 _WAKE_AT_ONCE: Final = 1000
+_KEPT: Final = timedelta(hours=1)
+"""A bucket that only a refusal showed is forgotten by a worker that starts so long after the last one."""
 _WINDOW_FIELDS: Final = [field.name for field in fields(Window)]
 
 
@@ -59,6 +61,7 @@ class Admission:
 class _Bucket:
     number: int
     window: Window
+    shares: dict[str, float]
 
 
 def register(
@@ -81,12 +84,17 @@ def register(
 
 def _register_windows(tx: Transaction, token_id: str, route: str, buckets: Sequence[Limit]) -> None:
     of_route = and_(rate_windows.c.token_id == token_id, rate_windows.c.route == route)
+    learnt = and_(of_route, rate_windows.c.bucket >= len(buckets), rate_windows.c.refused_at < tx.now - _KEPT)
+    tx.execute(delete(rate_windows).where(learnt))
     known = set(tx.execute(select(rate_windows.c.bucket).where(of_route)).scalars())
     for number, limit in enumerate(buckets):
         if number not in known:
-            fresh = Window(allowed=limit.allowed, seconds=limit.seconds)
-            row = {"token_id": token_id, "route": route, "bucket": number, **_columns(fresh)}
-            tx.execute(insert(rate_windows), row)
+            _add_bucket(tx, token_id, route, number, Window(allowed=limit.allowed, seconds=limit.seconds))
+
+
+def _add_bucket(tx: Transaction, token_id: str, route: str, number: int, window: Window) -> None:
+    row = {"token_id": token_id, "route": route, "bucket": number, **_columns(window)}
+    tx.execute(insert(rate_windows), row)
 
 
 def _columns(window: Window) -> dict[str, Any]:
@@ -95,14 +103,16 @@ def _columns(window: Window) -> dict[str, Any]:
 
 def _buckets(token_id: str, route: str) -> Select[Any]:
     return (
-        select(rate_windows.c.bucket, *(rate_windows.c[name] for name in _WINDOW_FIELDS))
+        select(
+            rate_windows.c.bucket, rate_windows.c.shares, *(rate_windows.c[name] for name in _WINDOW_FIELDS)
+        )
         .where(rate_windows.c.token_id == token_id, rate_windows.c.route == route)
         .order_by(rate_windows.c.bucket)
     )
 
 
 def _bucket(row: Any) -> _Bucket:  # noqa: ANN401 - a row of _buckets
-    return _Bucket(row[0], Window(*row[1 : len(_WINDOW_FIELDS) + 1]))
+    return _Bucket(row[0], Window(*row[2 : len(_WINDOW_FIELDS) + 2]), row[1] or {})
 
 
 def _read(tx: Transaction, token_id: str, route: str, *, lock: bool) -> list[_Bucket]:
@@ -120,20 +130,26 @@ def _lock_free(tx: Transaction, token_id: str, route: str) -> list[_Bucket]:
     return [_bucket(row) for row in rows] if rows and len(rows) == rows[0][-1] else []
 
 
-def _write(tx: Transaction, token_id: str, route: str, bucket: _Bucket, window: Window) -> None:
-    if window == bucket.window:
+def _write(tx: Transaction, token_id: str, route: str, before: _Bucket, after: _Bucket) -> None:
+    if after == before:
         return
     guard = (
         rate_windows.c.token_id == token_id,
         rate_windows.c.route == route,
-        rate_windows.c.bucket == bucket.number,
+        rate_windows.c.bucket == before.number,
     )
-    tx.execute(update(rate_windows).where(*guard).values(**_columns(window)))
+    values = {**_columns(after.window), "shares": after.shares or None}
+    tx.execute(update(rate_windows).where(*guard).values(**values))
 
 
 def read_windows(tx: Transaction, token_id: str, route: str) -> list[Window]:
     """Return the windows of a route as they were last written, without a lock."""
     return [bucket.window for bucket in _read(tx, token_id, route, lock=False)]
+
+
+def next_opening(tx: Transaction, token_id: str, route: str) -> datetime | None:
+    """Return when the next call of a route may go, None: now. Without a lock."""
+    return _next_opening(_rolled(_read(tx, token_id, route, lock=False), tx.now), tx.now)
 
 
 def spend(tx: Transaction, *, token_id: str, route: str) -> datetime | None:
@@ -143,13 +159,14 @@ def spend(tx: Transaction, *, token_id: str, route: str) -> datetime | None:
         None when the call may go now, else the moment to try again. A route without a window has no limit.
 
     """
-    buckets = _rolled(_read(tx, token_id, route, lock=True), tx.now)
-    closed = [b.window for b in buckets if windows.room(b.window, tx.now) == 0]
-    if closed:
-        return max(windows.next_opening(window, tx.now) for window in closed)
-    for bucket in buckets:
+    stored = _read(tx, token_id, route, lock=True)
+    buckets = _rolled(stored, tx.now)
+    opening = _next_opening(buckets, tx.now)
+    if opening is not None:
+        return opening
+    for before, bucket in zip(stored, buckets, strict=True):
         spent = windows.opened(windows.granted(bucket.window, 1, tx.now), tx.now)
-        _write(tx, token_id, route, bucket, spent)
+        _write(tx, token_id, route, before, replace(bucket, window=spent))
     return None
 
 
@@ -169,25 +186,43 @@ def open_window(tx: Transaction, job: JobRecord, *, route: str = CREATE) -> None
 
 
 def learn(
-    tx: Transaction, *, token_id: str, route: str, facts: RateFacts, generation: int | None, throttled: bool
-) -> None:
-    """Teach the windows of a route what a reply said. A route without windows learns nothing."""
-    lesson = windows.refused if throttled else windows.learned
-    for bucket in _read(tx, token_id, route, lock=True):
-        current = bucket.window if generation is None else windows.rolled(bucket.window, tx.now)
-        seen = current.generation if generation is None else generation
-        _write(tx, token_id, route, bucket, lesson(current, facts, generation=seen, now=tx.now))
+    tx: Transaction,
+    *,
+    token_id: str,
+    route: str,
+    facts: RateFacts,
+    call: Call,
+    throttled: bool,
+    account_id: str | None = None,
+) -> bool:
+    """Teach the windows of a route what a reply said; return whether there was anything to learn.
 
-
-def teaches(known: Sequence[Window], facts: RateFacts, generation: int | None) -> bool:
-    """Whether :func:`learn` could change anything: most replies only confirm what is known, and need no write."""
-    return any(
-        windows.learned(window, facts, generation=generation, now=window.granted_at or _EPOCH) != window
-        for window in known
+    Most replies only confirm what is known, and need neither a lock nor a write. With ``account_id`` it is found out,
+    where that matters, whether another create of the account is under way.
+    """
+    known = [bucket.window for bucket in _read(tx, token_id, route, lock=False)]
+    if account_id is not None and facts.remaining is not None and any(map(windows.is_disturbed, known)):
+        call = replace(call, alone=alone(tx, account_id))
+    if not throttled and windows.taught(known, facts, call, now=tx.now, throttled=False) == known:
+        return False
+    stored = _read(tx, token_id, route, lock=True)
+    rolled = _rolled(stored, tx.now)
+    taught = windows.taught(
+        [bucket.window for bucket in rolled], facts, call, now=tx.now, throttled=throttled
     )
+    for before, bucket, window in zip(stored, rolled, taught, strict=False):
+        _write(tx, token_id, route, before, replace(bucket, window=window))
+    for window in taught[len(stored) :]:
+        _add_bucket(tx, token_id, route, stored[-1].number + 1, window)
+    return True
 
 
-_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+def alone(tx: Transaction, account_id: str) -> bool:
+    """Whether at most one create of the account is under way: the one that asks."""
+    # In the very words of the partial index, so that SQLite uses it.
+    under_way = and_(jobs.c.account_id == account_id, text("jobs.state IN ('dispatched', 'creating')"))
+    found = tx.execute(select(jobs.c.id).where(under_way).limit(2)).all()
+    return len(found) <= 1
 
 
 # Admission proper ----------------------------------------------------------------------------------------------------
@@ -221,7 +256,7 @@ def next_chance(tx: Transaction, *, account_id: str, token_id: str, route: str =
     shut_until = _shut_until(tx, account_id)
     if shut_until is not None and shut_until > tx.now:
         return shut_until
-    return _next_opening(_rolled(_read(tx, token_id, route, lock=False), tx.now), tx.now)
+    return next_opening(tx, token_id, route)
 
 
 def _rolled(buckets: Sequence[_Bucket], now: datetime) -> list[_Bucket]:
@@ -264,10 +299,11 @@ def admit(
         left = min(left, 1 - backlog)
     if left <= 0:
         return Admission(next_at=_next_opening(rolled, tx.now) or tx.now + _BACKLOG_PAUSE)
-    granted = _grant(tx, _pick(tx, account_id, left), rolled, token_id=token_id, actor=actor)
-    for bucket, before in zip(rolled, buckets, strict=True):
+    picked, rolled[0] = _pick(tx, account_id, left, rolled[0])
+    granted = _grant(tx, picked, rolled, token_id=token_id, actor=actor)
+    for before, bucket in zip(buckets, rolled, strict=True):
         spent = windows.granted(bucket.window, len(granted), tx.now) if granted else bucket.window
-        _write(tx, token_id, route, before, spent)
+        _write(tx, token_id, route, before, replace(bucket, window=spent))
     if granted and shut_until is not None:
         _schedule_probe(tx, account_id)
     return Admission(granted=tuple(granted))
@@ -288,22 +324,32 @@ def _open_grants(tx: Transaction, account_id: str) -> int:
     return int(tx.execute(select(func.count()).select_from(jobs).where(grants)).scalar_one())
 
 
-def _pick(tx: Transaction, account_id: str, most: int) -> list[JobRecord]:
-    """Return the next jobs, locked. Each tenant's are taken from the head of its own part of the index."""
+def _pick(tx: Transaction, account_id: str, most: int, bucket: _Bucket) -> tuple[list[JobRecord], _Bucket]:
+    """Return the next jobs, locked, and the bucket with the tenants' new shares.
+
+    Each tenant's jobs are taken from the head of its own part of the index, so that a long queue costs no more.
+    """
     _wake(tx, account_id)
-    waiting = select(tenants.c.id).where(exists().where(_ready(account_id), jobs.c.tenant_id == tenants.c.id))
-    heads: list[tuple[int, str, Any]] = []
-    for tenant in tx.execute(waiting).scalars().all():
-        head = (
-            select(jobs.c.priority, *RECORD_COLUMNS)
-            .where(_ready(account_id), jobs.c.tenant_id == tenant)
-            .order_by(jobs.c.priority.desc(), jobs.c.id)
-            .limit(most)
-            .with_for_update(skip_locked=True)
-        )
-        heads += [(-row.priority, row.id, row) for row in tx.execute(head)]
-    heads.sort(key=lambda one: one[:2])
-    return [record(row[1:]) for _, _, row in heads[:most]]
+    waiting = select(tenants.c.id, tenants.c.weight).where(
+        exists().where(_ready(account_id), jobs.c.tenant_id == tenants.c.id)
+    )
+    weights = {row.id: row.weight for row in tx.execute(waiting)}
+    heads = {row.id: row for tenant in weights for row in _heads(tx, account_id, tenant, most)}
+    candidates = [shares.Candidate(-row.priority, row.id, row.tenant_id) for row in heads.values()]
+    chosen, ahead = shares.choose(candidates, most, weights=weights, ahead=bucket.shares)
+    return [record(heads[job_id][1:]) for job_id in chosen], replace(bucket, shares=ahead)
+
+
+def _heads(tx: Transaction, account_id: str, tenant: str, most: int) -> Sequence[Any]:
+    head = (
+        select(jobs.c.priority, *RECORD_COLUMNS)
+        .where(_ready(account_id), jobs.c.tenant_id == tenant)
+        .order_by(jobs.c.priority.desc(), jobs.c.id)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    rows: Sequence[Any] = tx.execute(head).all()
+    return rows
 
 
 def _wake(tx: Transaction, account_id: str) -> None:

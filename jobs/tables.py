@@ -128,14 +128,33 @@ class RateWindow(SQLModel, table=True):
     generation: int = 1
     """Counts windows, so that a late reply teaches the window that it was sent in, not a later one."""
     opened_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When the first call of this window was sent; None before it."""
+    """When the first call of this window was about to be sent; None before it. The server's began no sooner."""
+    started_by: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the first call that the server accepted had been written: but for the network, its window began no later."""
     granted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     closed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """A 429 closed it until then."""
-    margin_seconds: float = 0.1
-    """How much later than opened_at + seconds the next call goes: the network's jitter."""
+    """A 429 closed it until then, because its headers differ from what we know."""
+    margin_seconds: float = 0.08
+    """How much later than started_by + seconds the next call goes: by how much the delays of two calls may differ."""
+    withheld: int = 0
+    """Calls of each window that we leave alone: others spend them, or the limit is lower than it says."""
+    patience_seconds: float = 0.0
+    """How long after the last refusal fewer are withheld."""
+    rejected: int = 0
+    """429s of this window."""
+    rejected_by: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the last of them had been written."""
+    counted: int = 0
+    """The most that a reply said is counted in this window; kept only while it differs from what we spent."""
+    claimed: int | None = None
+    """A higher limit that replies name, and that holds once a second window confirms it."""
+    claimed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """The opening of the window in which that was first read."""
     refused: int = 0
+    """429s ever."""
     refused_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    shares: dict[str, float] | None = Field(default=None, sa_column=Column(JsonDocument))
+    """What tenants are ahead of the one that is served next, in calls per weight. Kept in the first bucket."""
 
 
 class Fleet(SQLModel, table=True):

@@ -6,7 +6,7 @@ alone, so that a death between any two of them leaves something that the chores 
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from random import Random
@@ -38,7 +38,7 @@ from jobs.states import Event, State
 from jobs.transitions import Reason
 from jobs.validation import Spec, judge, spec_of
 from jobs.vault import UnreadableSecretError, Vault
-from jobs.windows import RateFacts
+from jobs.windows import Call, RateFacts, taught
 from worker.config import Pace
 from worker.outcomes import (
     Created,
@@ -93,6 +93,24 @@ class Identity:
     actor: str
 
 
+@dataclass(frozen=True)
+class Claimed:
+    """A create whose intent is committed. ``since``: from when its age counts, by our monotonic clock."""
+
+    job: JobRecord
+    request: InstanceCreate
+    since: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a send. ``written``: when its last byte left, by our monotonic clock; None: unknown."""
+
+    outcome: Outcome
+    facts: RateFacts = field(default_factory=RateFacts)
+    written: float | None = None
+
+
 def fingerprint(token: str) -> str:
     """Return a token's name in the database: it tells tokens apart and reveals none."""
     return hashlib.sha256(b"nodewright token\0" + token.encode()).hexdigest()[:16]
@@ -136,15 +154,13 @@ class Engine:
 
     def create(self, job_id: str) -> str:
         """Carry a dispatched job through its create; return in a word what happened, for the log."""
-        started = self.parts.monotonic()
         claimed = self._claim(job_id, self.parts.catalogs(self.identity.account_id))
         if claimed is None:
             return "not mine"
-        job, request = claimed
-        outcome = self._send(request, started)
-        return self._settle(job, outcome)
+        return self._settle(claimed.job, self._send(claimed.request, claimed.since))
 
-    def _claim(self, job_id: str, catalog: Catalog | None) -> tuple[JobRecord, InstanceCreate] | None:
+    def _claim(self, job_id: str, catalog: Catalog | None) -> Claimed | None:
+        since = self.parts.monotonic()
         with self.parts.database.write() as tx:
             job = transitions.load(tx, job_id)
             if job is None or job.state is not State.DISPATCHED:
@@ -152,6 +168,7 @@ class Engine:
             if job.send_before is not None and tx.now > job.send_before:
                 transitions.given_back(tx, job, "the grant came too late for its window", actor=self.actor)
                 return None
+            since = self._aged(tx, job, since)
             request = self._prepare(tx, job, catalog)
             if isinstance(request, Reason):
                 event = Event.ERASED if request.code == "credentials_erased" else Event.TURNED_INVALID
@@ -159,7 +176,14 @@ class Engine:
                 return None
             admission.open_window(tx, job)
             mine = transitions.sent(tx, job, actor=self.actor, lease=self.pace.lease)
-            return None if mine is None else (mine, request)
+            return None if mine is None else Claimed(mine, request, since)
+
+    def _aged(self, tx: Transaction, job: JobRecord, since: float) -> float:
+        """Count a send's age from earlier where it must leave sooner: after its window's end it would be refused."""
+        if job.send_before is None:
+            return since
+        latest = self.parts.monotonic() + (job.send_before - tx.now).total_seconds()
+        return min(since, latest - self.pace.stale_send.total_seconds())
 
     @property
     def actor(self) -> str:
@@ -228,19 +252,21 @@ class Engine:
             values["stackscript_data"] = secrets["stackscript_data"]
         return values
 
-    def _send(self, request: InstanceCreate, started: float) -> Outcome | tuple[Outcome, RateFacts]:
-        if self.parts.monotonic() - started > self.pace.stale_send.total_seconds():
+    def _send(self, request: InstanceCreate, since: float) -> Answer:
+        started = self.parts.monotonic()
+        if started - since > self.pace.stale_send.total_seconds():
             # A process that was frozen since its intent may have been given up: it must not buy now.
-            return Unsent(Reason("not_sent", "held back: too long after its intent"), ours=True)
+            return Answer(Unsent(Reason("not_sent", "held back: too long after its intent"), ours=True))
         try:
             reply = self.parts.client.instances.create(request)
         except LinodeError as error:
-            return read_error(error), rate_facts(error.rate)
+            written = _plus(started, error.detail.written)
+            return Answer(read_error(error), rate_facts(error.rate), written)
         except ValueError as error:
-            return Refused(Reason("rejected_by_api", f"cannot be written down: {error}"))
-        return Created(facts_of(reply.value)), rate_facts(reply.rate)
+            return Answer(Refused(Reason("rejected_by_api", f"cannot be written down: {error}")))
+        return Answer(Created(facts_of(reply.value)), rate_facts(reply.rate), _plus(started, reply.written))
 
-    def _settle(self, job: JobRecord, answer: Outcome | tuple[Outcome, RateFacts]) -> str:
+    def _settle(self, job: JobRecord, answer: Answer) -> str:
         try:
             return self._write_down(job, answer)
         except DBAPIError as error:
@@ -249,32 +275,37 @@ class Engine:
             # The database was restarted behind this connection. Once more is safe: the row's version guards it.
             return self._write_down(job, answer)
 
-    def _write_down(self, job: JobRecord, answer: Outcome | tuple[Outcome, RateFacts]) -> str:
-        outcome, facts = answer if isinstance(answer, tuple) else (answer, RateFacts())
+    def _write_down(self, job: JobRecord, answer: Answer) -> str:
+        outcome = answer.outcome
         with self.parts.database.write() as tx:
-            self._learn(tx, job, outcome, facts)
+            self._learn(tx, job, answer)
             moved = self._record(tx, job, outcome)
             if moved is None:
                 moved = self._record_late(tx, job, outcome)
             self._note_health(tx, outcome)
         return "late" if moved is None else moved.state.value
 
-    def _learn(self, tx: Transaction, job: JobRecord, outcome: Outcome, facts: RateFacts) -> None:
-        if job.token_id is None:
+    def _learn(self, tx: Transaction, job: JobRecord, answer: Answer) -> None:
+        if job.token_id is None or job.sent_at is None:
             return
-        throttled = isinstance(outcome, Limited)
-        if not throttled:
-            known = admission.read_windows(tx, job.token_id, CREATE)
-            if not admission.teaches(known, facts, job.window_generation):
-                return
         admission.learn(
             tx,
             token_id=job.token_id,
             route=CREATE,
-            facts=facts,
-            generation=job.window_generation,
-            throttled=throttled,
+            facts=answer.facts,
+            call=Call(
+                sent_at=job.sent_at,
+                written_at=self._moment(tx, answer.written),
+                accepted=isinstance(answer.outcome, Created),
+            ),
+            throttled=isinstance(answer.outcome, Limited),
+            account_id=job.account_id,
         )
+
+    def _moment(self, tx: Transaction, monotonic: float | None) -> datetime | None:
+        """Return a moment of our monotonic clock as one of the database's; rather too late than too early."""
+        ago = None if monotonic is None else self.parts.monotonic() - monotonic
+        return None if ago is None else tx.now - timedelta(seconds=ago)
 
     def _note_health(self, tx: Transaction, outcome: Outcome) -> None:
         account = self.identity.account_id
@@ -347,13 +378,16 @@ class Engine:
         token = self.identity.token_id
         with self.parts.database.write() as tx:
             until = admission.spend(tx, token_id=token, route=route)
+            sent_at = tx.now
         if until is not None:
             raise SnoozeError(until)
+        started = self.parts.monotonic()
         try:
             reply = call()
         except Throttled as error:
-            raise SnoozeError(self._throttled(route, rate_facts(error.rate))) from error
-        self._learn_read(route, rate_facts(reply.rate))
+            written = _plus(started, error.detail.written)
+            raise SnoozeError(self._throttled(route, rate_facts(error.rate), sent_at, written)) from error
+        self._learn_read(route, rate_facts(reply.rate), sent_at, _plus(started, reply.written))
         return reply.value
 
     def read_all(self, route: str, collection: Collection[R], where: Filter | None = None) -> list[R]:
@@ -375,28 +409,33 @@ class Engine:
                 break
         return items
 
-    def _learn_read(self, route: str, facts: RateFacts) -> None:
+    def _learn_read(self, route: str, facts: RateFacts, sent_at: datetime, written: float | None) -> None:
         with self.parts.database.read() as tx:
             known = admission.read_windows(tx, self.identity.token_id, route)
-        if facts.allowed is not None and any(window.allowed < facts.allowed for window in known):
-            # Lists are limited to 200 a minute while their headers claim 1840 (recorded): a read learns less, not more.
-            facts = RateFacts()
-        generation = known[0].generation if known else None
-        if admission.teaches(known, facts, generation):
-            self._teach(route, facts, throttled=False)
+            if facts.allowed is not None and any(window.allowed < facts.allowed for window in known):
+                # Lists are limited to 200 a minute while their headers claim 1840 (recorded): a read learns less only.
+                facts = RateFacts()
+            # A window that is hardly used needs no exact end, and so no write.
+            near = any(window.spent * 2 >= window.allowed for window in known)
+            written_at = self._moment(tx, written) if near else None
+            call = Call(sent_at, written_at, alone=True)
+            news = taught(known, facts, call, now=tx.now, throttled=False) != known
+        if news:
+            with self.parts.database.write() as tx:
+                token = self.identity.token_id
+                admission.learn(tx, token_id=token, route=route, facts=facts, call=call, throttled=False)
 
-    def _teach(self, route: str, facts: RateFacts, *, throttled: bool) -> datetime:
+    def _throttled(self, route: str, facts: RateFacts, sent_at: datetime, written: float | None) -> datetime:
+        token = self.identity.token_id
         with self.parts.database.write() as tx:
-            token = self.identity.token_id
-            admission.learn(
-                tx, token_id=token, route=route, facts=facts, generation=None, throttled=throttled
-            )
-            known = admission.read_windows(tx, token, route)
-            closed = [window.closed_until for window in known if window.closed_until is not None]
-            return max(closed, default=tx.now + timedelta(seconds=1))
+            call = Call(sent_at, self._moment(tx, written), accepted=False)
+            admission.learn(tx, token_id=token, route=route, facts=facts, call=call, throttled=True)
+            opening = admission.next_opening(tx, token, route)
+            return max(opening or tx.now, tx.now + timedelta(seconds=1))
 
-    def _throttled(self, route: str, facts: RateFacts) -> datetime:
-        return self._teach(route, facts, throttled=True)
+
+def _plus(started: float, seconds: float | None) -> float | None:
+    return None if seconds is None else started + seconds
 
 
 class _ById:

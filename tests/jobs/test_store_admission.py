@@ -9,7 +9,7 @@ from jobs.database import Database
 from jobs.records import accounts, installation, jobs, rate_windows
 from jobs.states import State
 from jobs.transitions import Reason
-from jobs.windows import GRANT_SECONDS, RateFacts
+from jobs.windows import GRANT_SECONDS, LAPSE_SECONDS, MARGIN_SECONDS, Call, RateFacts
 from tests.support.fleets import (
     ACCOUNT,
     ACTOR,
@@ -47,6 +47,15 @@ def send(database, job):
     return moved
 
 
+def answer(database, job, facts=None, *, written_at=None):
+    """Learn from a create's 200, as a worker does."""
+    call = Call(job.sent_at, written_at or job.sent_at)
+    with database.write() as tx:
+        return admission.learn(
+            tx, token_id=TOKEN, route=CREATE, facts=facts or RateFacts(), call=call, throttled=False
+        )
+
+
 # What is granted -----------------------------------------------------------------------------------------------------
 
 
@@ -65,13 +74,13 @@ def test_no_more_than_the_window_allows(database, clock):
     assert (again.granted, again.skipped) == ((), False)
     sent_at = clock.advance(0.5)
     for job in first.granted:
-        send(database, job)
-    assert window(database).opened_at == sent_at
+        answer(database, send(database, job), written_at=clock.at(0.25))
+    assert (window(database).opened_at, window(database).started_by) == (sent_at, clock.at(0.25))
     waiting = admit(database)
-    assert waiting.next_at == sent_at + timedelta(seconds=15.1)
-    clock.advance(15.0)
+    assert waiting.next_at == clock.at(15.25 + MARGIN_SECONDS)
+    clock.advance(15.25)
     assert admit(database).granted == ()
-    clock.advance(0.1)
+    clock.advance(MARGIN_SECONDS)
     second = admit(database)
     assert labels(second) == [f"web-{number:04d}" for number in range(21, 41)]
     assert {job.window_generation for job in second.granted} == {2}
@@ -88,7 +97,7 @@ def test_what_is_left_of_an_open_window(database, clock):
     submit(database, {"count": 5}, name="more")
     granted = admit(database)
     assert labels(granted) == ["more-0001", "more-0002", "more-0003"]
-    assert {job.send_before for job in granted.granted} == {opened + timedelta(seconds=9.9)}
+    assert {job.send_before for job in granted.granted} == {opened + timedelta(seconds=10 - MARGIN_SECONDS)}
 
 
 def test_the_end_of_a_window_is_left_alone(database, clock):
@@ -96,12 +105,23 @@ def test_the_end_of_a_window_is_left_alone(database, clock):
     move_in(database, Limit(5, 10.0))
     submit(database, {"count": 2})
     for job in admit(database).granted:
-        send(database, job)
+        answer(database, send(database, job))
     submit(database, {"count": 1}, name="more")
-    clock.advance(9.9)
-    assert admit(database) == admission.Admission(next_at=clock.at(0.2))
-    clock.advance(0.2)
+    clock.advance(10 - MARGIN_SECONDS)
+    assert admit(database) == admission.Admission(next_at=clock.at(2 * MARGIN_SECONDS))
+    clock.advance(2 * MARGIN_SECONDS)
     assert labels(admit(database)) == ["more-0001"]
+
+
+def test_no_answer_yet(database, clock):
+    """While no answer says when a call was written, the next window waits until the latest one must have left."""
+    move_in(database, Limit(2, 10.0))
+    submit(database, {"count": 4})
+    sent = [send(database, job) for job in admit(database).granted]
+    assert admit(database).next_at == clock.at(10 + MARGIN_SECONDS + GRANT_SECONDS)
+    clock.advance(2)
+    answer(database, sent[1], written_at=sent[1].sent_at)
+    assert admit(database).next_at == sent[1].sent_at + timedelta(seconds=10 + MARGIN_SECONDS)
 
 
 def test_priority_then_age(database, clock):
@@ -125,6 +145,34 @@ def test_priority_and_age_across_tenants(database, clock):
     stranger = add_job(database, State.QUEUED, account_id="another", priority=9)
     assert labels(admit(database)) == ["early-0001", "early-0002", "late-0001"]
     assert read_job(database, stranger.id).state is State.QUEUED
+
+
+def test_tenants_share_by_weight(database, clock):
+    """Two tenants share each window by their weights, however long one's queue is, and over several windows."""
+    move_in(database, Limit(10, 15.0))
+    add_tenant(database, "other", weight=4)
+    submit(database, {"count": 100}, name="first")
+    submit(database, {"count": 100}, name="other", tenant="other")
+    for _ in range(3):
+        tenants = [job.tenant_id for job in admit(database).granted]
+        assert (tenants.count("default"), tenants.count("other")) == (2, 8)
+        with database.write() as tx:
+            tx.execute(update(rate_windows).values(spent=0))
+
+
+def test_an_urgent_job_behind_thousands(database, clock):
+    """It is in the next window, whoever submitted it."""
+    move_in(database, Limit(20, 15.0))
+    add_tenant(database, "other")
+    submit(database, {"count": 10_000}, name="many")
+    clock.advance(1)
+    submit(database, {"count": 3}, name="urgent", tenant="other", priority=9)
+    granted = labels(admit(database))
+    assert [label for label in granted if label.startswith("urgent")] == [
+        "urgent-0001",
+        "urgent-0002",
+        "urgent-0003",
+    ]
 
 
 def test_open_grants_are_bounded(database, clock):
@@ -166,8 +214,8 @@ def test_lapsed_grants_come_back(database, clock):
     for job in admit(database).granted:
         with database.write() as tx:
             transitions.given_back(tx, job, "lost", actor=ACTOR)
-    assert admit(database).next_at == clock.at(GRANT_SECONDS)
-    clock.advance(GRANT_SECONDS)
+    assert admit(database).next_at == clock.at(GRANT_SECONDS + LAPSE_SECONDS)
+    clock.advance(GRANT_SECONDS + LAPSE_SECONDS)
     assert {job.window_generation for job in admit(database).granted} == {2}
 
 
@@ -220,12 +268,9 @@ def test_two_buckets_hold_together(database, clock):
         granted = admit(database).granted
         counts.append(len(granted))
         for job in granted:
-            send(database, job)
+            answer(database, send(database, job))
         clock.advance(1)
-    assert [count for count in counts if count] == [5, 3, 5]
-    assert counts[0] == 5
-    assert counts[16] == 3
-    assert counts[32] == 5
+    assert {second: count for second, count in enumerate(counts) if count} == {0: 5, 16: 3, 32: 5}
 
 
 def test_a_second_admitter_is_skipped(postgres_database):
@@ -299,7 +344,7 @@ def test_a_paused_account_gets_one_probe_at_a_time(database, clock):
     probe = admit(database)
     assert len(probe.granted) == 1
     assert admit(database).granted == ()
-    send(database, probe.granted[0])
+    answer(database, send(database, probe.granted[0]))
     clock.advance(PROBE_SECONDS)
     with database.write() as tx:
         admission.pause(tx, ACCOUNT, code="missing_scope", reason="again")
@@ -358,12 +403,11 @@ def test_an_unknown_account_buys_nothing(database, clock):
 # Learning ------------------------------------------------------------------------------------------------------------
 
 
-def learn(database, facts, *, generation=1, throttled=False, route=CREATE):
+def learn(database, facts, sent_at, *, throttled=False, route=CREATE):
     """Teach the windows of a route."""
+    call = Call(sent_at, sent_at, accepted=not throttled)
     with database.write() as tx:
-        admission.learn(
-            tx, token_id=TOKEN, route=route, facts=facts, generation=generation, throttled=throttled
-        )
+        return admission.learn(tx, token_id=TOKEN, route=route, facts=facts, call=call, throttled=throttled)
 
 
 def test_headers_and_refusals_are_kept(database, clock):
@@ -373,40 +417,76 @@ def test_headers_and_refusals_are_kept(database, clock):
     first = admit(database, most=3).granted
     for job in first:
         send(database, job)
-    learn(database, RateFacts(allowed=10, remaining=2))
-    assert (window(database).allowed, window(database).spent) == (10, 8)
+    learn(database, RateFacts(allowed=10, remaining=2), clock.now)
+    assert (window(database).allowed, window(database).withheld) == (10, 5)
     assert len(admit(database).granted) == 2
-    learn(database, RateFacts(retry_after=4), throttled=True)
-    assert admit(database).next_at == clock.at(5)
+    learn(database, RateFacts(retry_after=4), clock.now, throttled=True)
+    assert admit(database).next_at == clock.at(5 + MARGIN_SECONDS)
     assert window(database).refused == 1
     move_in(database, Limit(20, 15.0))  # a restart keeps what was learnt
     assert window(database).allowed == 10
 
 
 def test_a_reply_of_an_older_window_spoils_nothing(database, clock):
-    """A late 429 of the last generation does not close the present one."""
+    """A late 429 of the last window does not close the present one."""
     move_in(database, Limit(2, 15.0))
     submit(database, {"count": 4})
+    old = [send(database, job) for job in admit(database).granted]
+    answer(database, old[0])
+    clock.advance(15.1)
     for job in admit(database).granted:
         send(database, job)
-    clock.advance(15.1)
-    assert len(admit(database).granted) == 2
-    learn(database, RateFacts(retry_after=30), generation=1, throttled=True)
-    assert (window(database).closed_until, window(database).refused) == (None, 1)
+    learn(database, RateFacts(retry_after=30), old[1].sent_at, throttled=True)
+    assert (window(database).closed_until, window(database).rejected, window(database).refused) == (
+        None,
+        0,
+        1,
+    )
 
 
-def test_most_replies_need_no_write(database):
+def test_another_bucket_is_added_and_forgotten(database, clock):
+    """A 429 that names another limit adds its bucket; a worker that starts an hour after the last one drops it."""
+    move_in(database, Limit(5, 15.0))
+    submit(database, {"count": 10})
+    for job in admit(database).granted:
+        sent = send(database, job)
+    learn(database, RateFacts(allowed=8), sent.sent_at, throttled=True)
+    assert (window(database, 1).allowed, window(database, 1).seconds) == (8, 30.0)
+    move_in(database, Limit(5, 15.0))
+    assert window(database, 1).allowed == 8
+    clock.advance(3601)
+    move_in(database, Limit(5, 15.0))
+    with database.read() as tx:
+        assert len(admission.read_windows(tx, TOKEN, CREATE)) == 1
+
+
+def test_most_replies_need_no_write(database, clock):
     """Only a reply that would change a window is worth a lock."""
     move_in(database, Limit(20, 15.0))
     submit(database, {"count": 4})
-    admit(database)
-    with database.read() as tx:
-        known = admission.read_windows(tx, TOKEN, CREATE)
-    assert not admission.teaches(known, RateFacts(), 1)
-    assert not admission.teaches(known, RateFacts(allowed=20, remaining=16), 1)
-    assert not admission.teaches(known, RateFacts(remaining=0), 5)
-    assert admission.teaches(known, RateFacts(remaining=15), 1)
-    assert admission.teaches(known, RateFacts(allowed=19), None)
+    first, *others = [send(database, job) for job in admit(database).granted]
+    assert answer(database, first)
+    for job in others:
+        assert not answer(database, job, RateFacts(allowed=20, remaining=16), written_at=clock.at(0.1))
+    assert not learn(database, RateFacts(remaining=0), clock.at(-5))
+    assert answer(database, first, RateFacts(allowed=20, remaining=15))
+
+
+def test_alone(database):
+    """Whether the create that was answered is the only one under way."""
+    move_in(database)
+    submit(database, {"count": 2})
+    first, second = admit(database).granted
+
+    def alone():
+        with database.read() as tx:
+            return admission.alone(tx, ACCOUNT)
+
+    assert not alone()
+    set_job(database, second.id, state=State.QUEUED.value)
+    assert alone()
+    set_job(database, first.id, state=State.CANCELLED.value)
+    assert alone()
 
 
 def test_a_read_spends_its_own_window(database, clock):
@@ -419,18 +499,22 @@ def test_a_read_spends_its_own_window(database, clock):
             return admission.spend(tx, token_id=TOKEN, route=which)
 
     assert [spend(), spend()] == [None, None]
-    assert spend() == clock.at(10.1)
+    learn(database, RateFacts(), clock.now, route=route)
+    assert spend() == clock.at(10 + MARGIN_SECONDS)
     assert spend("GET /profile") is None
     clock.advance(10.1)
     assert spend() is None
-    learn(database, RateFacts(retry_after=7), generation=None, throttled=True, route=route)
-    assert spend() == clock.at(8)
+    learn(database, RateFacts(retry_after=4), clock.now, throttled=True, route=route)
+    opening = clock.at(5 + window(database, route=route).margin_seconds)
+    assert spend() == opening
+    with database.read() as tx:
+        assert admission.next_opening(tx, TOKEN, route) == opening
 
 
-def test_learning_on_a_route_without_windows(database):
+def test_learning_on_a_route_without_windows(database, clock):
     """A reply on a route that has no window teaches nothing and breaks nothing."""
     move_in(database)
-    learn(database, RateFacts(allowed=1, remaining=0), route="GET /profile", throttled=True)
+    learn(database, RateFacts(allowed=1, remaining=0), clock.now, route="GET /profile", throttled=True)
     with database.read() as tx:
         assert admission.read_windows(tx, TOKEN, "GET /profile") == []
 
