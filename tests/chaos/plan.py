@@ -153,8 +153,8 @@ def _frozen(freezes: list[Action], target: str, at: float) -> bool:
 def _kills(dice: Random, seconds: float, freezes: list[Action]) -> Iterator[Action]:
     for target, often in KILLS_PER_MINUTE.items():
         free = [at for at in _moments(seconds) if not _frozen(freezes, target, at)]
-        wanted = round(often * seconds / 60)
-        step = len(free) / wanted
+        wanted = round(often * seconds / 60) if free else 0
+        step = len(free) / max(wanted, 1)
         for number in range(wanted):
             at = free[min(int((number + dice.random()) * step), len(free) - 1)]
             how = dice.choice(("immediate", "immediate", "SIGKILL")) if target == "postgres" else "SIGKILL"
