@@ -119,9 +119,9 @@ def print_job_json(jobs: Iterable[Job]) -> None:
     sys.stdout.write("\n]}\n")
 
 
-def state_text(state: str) -> Text:
-    """Return a state in its colour."""
-    return Text(state, style=STATE_STYLES.get(state, ""))
+def state_text(text: str, state: str | None = None) -> Text:
+    """Return a state, or ``text`` that stands for it, in its colour."""
+    return Text(text, style=STATE_STYLES.get(state or text, ""))
 
 
 def states_line(states: dict[str, int]) -> str:

@@ -4,7 +4,10 @@ from itertools import islice
 from typing import Annotated, Any, Final
 
 import typer
+from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from nodewright.cli.fleets import fleet_document
 from nodewright.cli.options import Csv, Json, connect
@@ -21,10 +24,13 @@ from nodewright.cli.output import (
     state_text,
     states_line,
 )
-from nodewright.client import Client, Fleet, JobDetail, NotFound
+from nodewright.client import Client, Fleet, JobDetail, NotFound, TimelineEvent
 from nodewright.failures import BadInput
 
 CHUNK: Final = 200
+WIDE: Final = 120
+"""Columns from which on a timeline has a column for details."""
+_INDENT: Final = 16
 _SHOWN_FACTS: Final = (
     "id",
     "fleet",
@@ -136,17 +142,33 @@ def _show_job(job: JobDetail) -> None:
     table.add_row("tag", f"nw:{job.id}.{facts.get('attempt')}")
     out.print(table)
     out.print()
-    out.print(_timeline(job))
+    if out.width < WIDE:
+        _print_story(out, job)
+    else:
+        out.print(_timeline(job))
+
+
+def _print_story(out: Console, job: JobDetail) -> None:
+    """Print the timeline with each detail below its line, where a column for it would be too narrow."""
+    day = job.timeline[0].at[:10] if job.timeline else ""
+    out.print(f"{day} UTC", style="bold")
+    for line in job.timeline:
+        head = Text(f"{_moment(line.at, day):<{_INDENT}}{line.event:<18}")
+        head.append_text(state_text(f"{line.state:<13}", line.state))
+        out.print(head.append(line.actor))
+        if detail := _detail(line):
+            out.print(Padding(Text(detail, style="dim"), (0, 0, 0, _INDENT)))
+
+
+def _detail(line: TimelineEvent) -> str:
+    return ", ".join(f"{name} {value}" for name, value in (line.detail or {}).items() if value is not None)
 
 
 def _timeline(job: JobDetail) -> Table:
     day = job.timeline[0].at[:10] if job.timeline else ""
     table = grid(f"{day} UTC", "EVENT", "STATE", "BY", "DETAIL")
     for line in job.timeline:
-        detail = ", ".join(
-            f"{name} {value}" for name, value in (line.detail or {}).items() if value is not None
-        )
-        table.add_row(_moment(line.at, day), line.event, state_text(line.state), line.actor, detail)
+        table.add_row(_moment(line.at, day), line.event, state_text(line.state), line.actor, _detail(line))
     return table
 
 

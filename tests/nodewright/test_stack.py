@@ -200,7 +200,7 @@ def test_a_paused_account(env, api, tmp_path, until):
             api.world.tokens[TOKEN] = token
             assert watch.wait(60) == 0
     assert "alarm: account default is paused: Account Limit reached" in seen.read_text()
-    assert "over: unauthorized" in seen.read_text()
+    assert "over: account_limit" in seen.read_text()
     assert "web: 5 running" in seen.read_text()
 
 
