@@ -68,6 +68,15 @@ docs: $(READY) ## write the generated parts of docs/ again (states, settings, co
 
 ##@ Now and then
 
+.PHONY: chaos
+chaos: $(READY) ## kill, freeze and flush the real processes for minutes, then audit: nothing twice, nothing lost
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+.PHONY: chaos-long
+chaos-long: $(READY) ## the same with three seeds, and what an emptied broker costs
+	$(BIN)/python -m tests.chaos --seed 1 --seed 2 --seed 3 $(ARGS)
+	$(BIN)/python -m tests.chaos.flush
+
 .PHONY: lock
 lock: ## choose the newest versions that pyproject.toml allows (needs uv and the network)
 	@scripts/lock

@@ -21,39 +21,39 @@ MACHINE: Final = ("worker-1", "worker-2", "service", "valkey", "postgres")
 CREATE: Final = {"method": "POST", "route": "/linode/instances"}
 _LATE: Final = {**CREATE, "action": "gateway_timeout", "applied": "later"}
 _GENERAL: Final[tuple[dict[str, Any], ...]] = (
-    {"action": "reset_before", "probability": 0.035},
-    {"action": "reset_after", "probability": 0.05},
-    {"action": "request_timeout", "probability": 0.02},
-    {"action": "request_timeout", "applied": "yes", "probability": 0.025},
-    {"action": "request_timeout", "applied": "later", "after": 3, "probability": 0.015},
-    {"action": "server_error", "probability": 0.02},
-    {"action": "server_error", "applied": "yes", "probability": 0.025},
-    {"action": "bad_gateway", "applied": "yes", "probability": 0.02},
-    {"action": "bad_gateway_html", "probability": 0.015},
-    {"action": "maintenance", "probability": 0.015},
-    {"action": "gateway_timeout", "probability": 0.015},
-    {"action": "gateway_timeout", "applied": "yes", "probability": 0.035},
-    {"action": "gateway_timeout", "applied": "later", "after": 5, "probability": 0.02},
-    {"action": "truncate", "probability": 0.04},
-    {"action": "busy", "applied": "yes", "probability": 0.02},
-    {"action": "slow", "delay": 6, "probability": 0.03},
-    {"action": "hang", "probability": 0.008},
-    {"action": "hang", "applied": "yes", "probability": 0.008},
-    {"action": "throttle", "after": 1, "probability": 0.015},
-    {"action": "throttle_bare", "probability": 0.01},
-    {"action": "throttle_html", "probability": 0.01},
-    {"action": "list_lag", "after": 8, "probability": 0.03},
+    {"action": "reset_before", "probability": 0.042},
+    {"action": "reset_after", "probability": 0.06},
+    {"action": "request_timeout", "probability": 0.024},
+    {"action": "request_timeout", "applied": "yes", "probability": 0.03},
+    {"action": "request_timeout", "applied": "later", "after": 3, "probability": 0.018},
+    {"action": "server_error", "probability": 0.024},
+    {"action": "server_error", "applied": "yes", "probability": 0.03},
+    {"action": "bad_gateway", "applied": "yes", "probability": 0.024},
+    {"action": "bad_gateway_html", "probability": 0.018},
+    {"action": "maintenance", "probability": 0.018},
+    {"action": "gateway_timeout", "probability": 0.018},
+    {"action": "gateway_timeout", "applied": "yes", "probability": 0.042},
+    {"action": "gateway_timeout", "applied": "later", "after": 5, "probability": 0.024},
+    {"action": "truncate", "probability": 0.048},
+    {"action": "busy", "applied": "yes", "probability": 0.024},
+    {"action": "slow", "delay": 6, "probability": 0.036},
+    {"action": "hang", "probability": 0.0096},
+    {"action": "hang", "applied": "yes", "probability": 0.0096},
+    {"action": "throttle", "after": 1, "probability": 0.018},
+    {"action": "throttle_bare", "probability": 0.012},
+    {"action": "throttle_html", "probability": 0.012},
+    {"action": "list_lag", "after": 8, "probability": 0.036},
 )
 _OF_LISTS: Final[tuple[dict[str, Any], ...]] = (
-    {"action": "reset_before", "probability": 0.03},
-    {"action": "reset_after", "probability": 0.03},
-    {"action": "server_error", "probability": 0.03},
-    {"action": "truncate", "probability": 0.03},
-    {"action": "bad_gateway_html", "probability": 0.02},
-    {"action": "request_timeout", "probability": 0.02},
-    {"action": "slow", "delay": 3, "probability": 0.02},
-    {"action": "hang", "probability": 0.004},
-    {"action": "throttle_bare", "probability": 0.01},
+    {"action": "reset_before", "probability": 0.045},
+    {"action": "reset_after", "probability": 0.045},
+    {"action": "server_error", "probability": 0.045},
+    {"action": "truncate", "probability": 0.045},
+    {"action": "bad_gateway_html", "probability": 0.03},
+    {"action": "request_timeout", "probability": 0.03},
+    {"action": "slow", "delay": 3, "probability": 0.03},
+    {"action": "hang", "probability": 0.006},
+    {"action": "throttle_bare", "probability": 0.015},
 )
 _OF_DELETES: Final[tuple[dict[str, Any], ...]] = (
     {"action": "reset_after", "probability": 0.15},
@@ -180,7 +180,7 @@ def _others(dice: Random, seconds: float) -> Iterator[Action]:
     for number in range(round(seconds / 15)):
         yield Action(number * 15 + dice.uniform(0, 15), "peek")
     for share, how in ((0.15, "503"), (0.4, "reset"), (0.62, "refuse"), (0.85, "reset")):
-        yield Action(seconds * share, "outage", (), dice.uniform(3, 7), how)
+        yield Action(seconds * share, "outage", (), dice.uniform(4, 8), how)
 
 
 def _submits(dice: Random, seconds: float, instances: int) -> Iterator[Action]:

@@ -19,8 +19,9 @@ TICK_SECONDS: Final = 0.05
 RESTART_SECONDS: Final = 0.5
 """A process that ended by itself is started again after this, as systemd does."""
 REPORT_SECONDS: Final = 15.0
-AIM_SECONDS: Final = 6.0
-"""How long a freeze waits for the worker to be in mid-create."""
+AIM_SECONDS: Final = 8.0
+"""How long a freeze waits for the worker to be in the midst of several creates."""
+AIM_CREATES: Final = 4
 OVERTIME: Final = 1.5
 """A storm that takes this many times as long as planned is cut short, and the run has failed."""
 
@@ -165,14 +166,12 @@ class Storm:
 
     def _aim(self, name: str) -> int:
         """Wait for a moment at which the worker is in mid-create; return of how many."""
-        deadline = time.monotonic() + AIM_SECONDS
-        while time.monotonic() < deadline:
+        deadline, many = time.monotonic() + AIM_SECONDS, 0
+        while many < AIM_CREATES and time.monotonic() < deadline:
             with contextlib.suppress(psycopg.Error):
-                found = self._rig.query(_IN_MID_CREATE, name)
-                if found[0]["many"]:
-                    return int(found[0]["many"])
-            time.sleep(0.02)
-        return 0
+                many = int(self._rig.query(_IN_MID_CREATE, name)[0]["many"])
+            time.sleep(0.01)
+        return many
 
     def _flush(self, action: Action) -> None:
         with contextlib.suppress(redis.RedisError), self._rig.redis() as client:
