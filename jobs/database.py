@@ -67,12 +67,20 @@ class Database:
         clock: overrides the database's clock, for tests.
         pool_size: connections at most (PostgreSQL); a thread that finds none waits for its turn. A thread must never
             hold two, or all could wait for each other.
+        monotonic: the process's clock, for how long a connection lay idle.
 
     """
 
-    def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = POOL_SIZE) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        pool_size: int = POOL_SIZE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.url = normalise_url(url)
-        self.engine = _engine(self.url, pool_size)
+        self.engine = _engine(self.url, pool_size, monotonic)
         self.on_sqlite = self.url.get_backend_name() == "sqlite"
         self._clock = clock or (machine_clock if self.on_sqlite else server_clock)
         # SQLite's own busy handler polls and is unfair; inside one process a lock hands over at once.
@@ -120,13 +128,13 @@ def normalise_url(url: str) -> URL:
     raise ValueError(f"expected a sqlite or postgresql database, got {parsed.drivername!r}")
 
 
-def _engine(url: URL, pool_size: int) -> Engine:
+def _engine(url: URL, pool_size: int, monotonic: Callable[[], float]) -> Engine:
     if url.get_backend_name() != "sqlite":
         engine = create_engine(
             url, pool_size=pool_size, max_overflow=0, pool_use_lifo=True, hide_parameters=True
         )
         event.listen(engine, "connect", _prepare_postgres)
-        _IdleCheck(engine.dialect).watch(engine)
+        _IdleCheck(engine.dialect, monotonic).watch(engine)
         return engine
     arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
     engine = create_engine(
@@ -144,19 +152,20 @@ class _IdleCheck:
     pool's connections away, and the caller's next try has a new one: the loop, the chores and the tasks try again.
     """
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, monotonic: Callable[[], float]) -> None:
         self._dialect = dialect
+        self._monotonic = monotonic
 
     def watch(self, engine: Engine) -> None:
         event.listen(engine, "checkin", self._given_back)
         event.listen(engine, "checkout", self._taken)
 
     def _given_back(self, connection: Any, record: Any) -> None:  # noqa: ANN401, ARG002 - SQLAlchemy's own signature
-        record.info["idle_since"] = time.monotonic()
+        record.info["idle_since"] = self._monotonic()
 
     def _taken(self, connection: Any, record: Any, proxy: Any) -> None:  # noqa: ANN401, ARG002 - the same
         since = record.info.get("idle_since")
-        if since is None or time.monotonic() - since < _IDLE_SECONDS:
+        if since is None or self._monotonic() - since < _IDLE_SECONDS:
             return
         try:
             self._dialect.do_ping(connection)
