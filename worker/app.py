@@ -97,7 +97,7 @@ class Publisher:
 
     def __init__(self, app: Celery, log: Log | None = None) -> None:
         self._app = app
-        self._log: Any = log or structlog.get_logger("worker.publish")
+        self._log: Any = structlog.get_logger("worker.publish") if log is None else log
 
     def jobs(self, job_ids: Sequence[str]) -> None:
         """Send one wake-up per job."""
@@ -214,7 +214,7 @@ def _add_tasks(app: Celery, parts: _Assembly) -> None:
         accept_document(parts.service, document, log)
 
     for name, body in ((CREATE_TASK, create), (WAKE_TASK, wake), (SUBMIT_TASK, submit)):
-        app.task(body, name=name, ignore_result=True)
+        app.task(body, name=name, ignore_result=True, shared=False)
 
 
 def accept_document(service: Service, document: object, log: Log) -> None:

@@ -70,7 +70,7 @@ class Loop:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._beaten: float | None = None
-        self._log: Any = log or structlog.get_logger("worker.loop")
+        self._log: Any = structlog.get_logger("worker.loop") if log is None else log
 
     # Living ----------------------------------------------------------------------------------------------------------
 
