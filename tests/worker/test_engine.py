@@ -195,14 +195,14 @@ def test_unknown_is_sticky(rig):
         transitions.absent(tx, transitions.load(tx, job_id), actor="look-up")
     rig.mend()
     rig.spoil("no_capacity")
-    rig.clock.advance(20)
+    rig.clock.advance(25)
     assert rig.admit() == [job_id]
     assert rig.engine.create(job_id) == "uncertain"
     assert (rig.row(job_id).ending, rig.row(job_id).error_code) == ("fail", "no_capacity")
     rig.mend()
     rig.spoil("throttle")
     set_job(rig.database, job_id, state="queued", run_after=None, ending=None)
-    rig.clock.advance(20)
+    rig.clock.advance(40)
     (again,) = rig.admit()
     assert rig.engine.create(again) == "uncertain"
 
@@ -223,7 +223,7 @@ def test_a_paused_account_recovers(rig):
     rig.spoil("unauthorized")
     rig.engine.create(first)
     assert rig.admit() == []
-    rig.clock.advance(16)
+    rig.clock.advance(25)
     assert rig.admit() == [first]
     rig.mend()
     assert rig.engine.create(first) == "booting"

@@ -107,7 +107,7 @@ def test_a_new_epoch_calls_reconcile(rig, lines):
     loop = prepared(rig, reconcile, log=lines)
     loop.turn()
     rig.submit({"count": 1})
-    rig.clock.advance(house.ASLEEP.total_seconds() + 1)
+    rig.clock.advance(house.ASLEEP.total_seconds() + 10)
     loop.turn()
     assert lines[0][1].startswith("a new epoch begins")
     with rig.database.read() as tx:
