@@ -68,6 +68,10 @@ docs: $(READY) ## write the generated parts of docs/ again (states, settings, co
 
 ##@ Now and then
 
+.PHONY: explore
+explore: $(READY) ## crash the real engine before every effect, two deep, against every outcome of the API
+	$(BIN)/python -m tests.explorer $(ARGS)
+
 .PHONY: chaos
 chaos: $(READY) ## kill, freeze and flush the real processes for minutes, then audit: nothing twice, nothing lost
 	$(BIN)/python -m tests.chaos $(ARGS)

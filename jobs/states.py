@@ -123,7 +123,7 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
     *_rows(_E.LOOKED, (_S.UNCERTAIN,), None, "not found, and the grace period is not over"),
     *_rows(_E.PARKED, (_S.UNCERTAIN,), None, "too many tries: a person decides"),
     *_rows(_E.ADOPTED, (_S.UNCERTAIN,), _S.BOOTING, "found with this attempt's tag"),
-    *_rows(_E.ADOPTED_UNWANTED, (_S.UNCERTAIN,), _S.DELETING, "found after a cancel or an end was noted"),
+    *_rows(_E.ADOPTED_UNWANTED, (_S.UNCERTAIN,), _S.DELETING, "found after a cancel was noted"),
     *_rows(_E.ABSENT, (_S.UNCERTAIN,), _S.QUEUED, "absent for the whole grace period"),
     *_rows(_E.ABSENT_CANCELLED, (_S.UNCERTAIN,), _S.CANCELLED, "absent, and a cancel was noted"),
     *_rows(_E.ABSENT_FAILED, (_S.UNCERTAIN,), _S.FAILED, "absent, and an end was noted"),

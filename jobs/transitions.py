@@ -216,9 +216,9 @@ def owned(
 ) -> JobRecord | None:
     """Record the instance that is this attempt's: by our own 200, or adopted by its tag.
 
-    Where a cancel or another end was noted the instance goes at once.
+    Where a cancel was noted the instance goes at once. Any other end that was noted is void: there it is.
     """
-    unwanted = job.ending is not None
+    unwanted = job.ending == "cancel"
     if job.state is State.CREATING:
         event = Event.CREATED_UNWANTED if unwanted else Event.CREATED
     else:
@@ -227,7 +227,7 @@ def owned(
     if unwanted:
         columns["run_after"] = tx.now
     else:
-        columns |= _error(None)
+        columns |= {**_error(None), "ending": None}
     detail = {"linode_id": facts.linode_id, "proof": proof}
     return _move(tx, job, event, actor=actor, detail=detail, columns=columns)
 

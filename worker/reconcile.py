@@ -71,7 +71,7 @@ class Finding:
 class Reconcile:
     """Goes through every instance of this installation."""
 
-    lease = timedelta(seconds=120)
+    lease = timedelta(seconds=30)
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import logging
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import structlog
 
 from jobs.states import TRANSITIONS
 from tests.explorer.machine import Collaborators, HookedDatabase, Machine, Verdict, make_template
+from tests.explorer.protections import PROTECTIONS
 from tests.explorer.schedule import OUTCOMES, Reply, Schedule, parse
 
 FREEZE_POINTS = 8
@@ -48,7 +51,6 @@ class Tally:
 
     def add(self, verdict: Verdict) -> None:
         self.runs += 1
-        self.merged += verdict.merged
         self.transitions.update(verdict.transitions)
         if verdict.violation is not None:
             self.failures.append((verdict.schedule.line(), verdict.violation))
@@ -70,25 +72,32 @@ class Explorer:
         make_template(template)
         self.database = HookedDatabase(folder / "run.db", template)
         self.collaborators = collaborators or Collaborators()
-        self.known: set[str] = set()
+        self.known: dict[str, int] = {}
+        """How many further crashes deep the future of each state was explored."""
         self.tally = Tally()
 
-    def run(self, schedule: Schedule) -> Verdict:
-        verdict = Machine(schedule, self.database, self.collaborators, self.known).run()
-        if verdict.fingerprint:
-            self.known.add(verdict.fingerprint)
+    def run(self, schedule: Schedule, *, record: bool = False) -> Verdict:
+        """Run one schedule and count it."""
+        verdict = Machine(schedule, self.database, self.collaborators, record=record).run()
         self.tally.add(verdict)
         return verdict
 
     def deepen(self, schedule: Schedule, depth: int) -> Verdict:
-        """Run a schedule, then the same with a crash at each of the effects that follow its last crash."""
-        verdict = self.run(schedule)
-        if depth == 0 or verdict.merged or verdict.violation:
+        """Run a schedule, then the same with a crash before each of the effects that follow its last crash.
+
+        Where a crash leaves exactly what an explored one left (rows, world, messages, time), its future is known.
+        """
+        verdict = self.run(schedule, record=depth > 0)
+        if depth == 0 or verdict.violation:
             return verdict
         begin = schedule.crashes[-1] + 1 if schedule.crashes else 0
         for at in range(begin, verdict.effects):
             self.tally.boundaries += 1
             self.tally.kinds[verdict.kinds[at]] += 1
+            if self.known.get(verdict.prints[at], -1) >= depth - 1:
+                self.tally.merged += 1
+                continue
+            self.known[verdict.prints[at]] = depth - 1
             self.deepen(replace(schedule, crashes=(*schedule.crashes, at)), depth - 1)
         return verdict
 
@@ -111,7 +120,7 @@ def further() -> Iterator[tuple[Schedule, int]]:
 def second_outcomes() -> Iterator[tuple[Schedule, int]]:
     """After an unknown create, every outcome of the next one."""
     for first, second in product(UNKNOWN, OUTCOMES[1:]):
-        yield Schedule(replies=(first, replace(second, nth=2))), 0
+        yield Schedule(replies=(first, second)), 0
 
 
 def cancels() -> Iterator[tuple[Schedule, int]]:
@@ -161,28 +170,49 @@ def twisted() -> Iterator[tuple[Schedule, int]]:
         yield Schedule(cancel=12, replies=(Reply("slow"),), extra=(fault,)), 1
         yield Schedule(cancel=13, extra=(fault,)), 1
     yield Schedule(cancel=12, replies=(Reply("reset_after", "yes"),)), 1
-    yield Schedule(cancel=30, replies=(Reply("reset_after", "no"), Reply("throttle", nth=2))), 0
+    yield Schedule(cancel=30, replies=(Reply("reset_after", "no"), Reply("throttle"))), 0
+
+
+@cache
+def _explorer() -> Explorer:
+    # One for each process, so that what it knows of states already explored outlives a share of the work.
+    _quiet()
+    folder = tempfile.TemporaryDirectory(dir=_memory())
+    atexit.register(folder.cleanup)
+    return Explorer(Path(folder.name))
 
 
 def explore(work: list[tuple[Schedule, int]]) -> Tally:
-    """Explore a share of the work in a process of its own."""
-    _quiet()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        explorer = Explorer(Path(folder))
-        for schedule, depth in work:
-            explorer.deepen(schedule, depth)
-        return explorer.tally
+    """Explore a share of the work."""
+    explorer = _explorer()
+    explorer.tally = Tally()
+    for schedule, depth in work:
+        explorer.deepen(schedule, depth)
+    return explorer.tally
 
 
 def _quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
-def _shares(work: Iterable[tuple[Schedule, int]], processes: int) -> list[list[tuple[Schedule, int]]]:
-    # Neighbours are much alike, so they stay together: that is what makes equal states meet.
-    items = list(work)
-    size = max(len(items) // (processes * 8), 1)
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def _shares(
+    work: Iterable[tuple[Schedule, int]], key: Callable[[Schedule], str]
+) -> list[list[tuple[Schedule, int]]]:
+    # Those that are much alike go to one process: that is where equal states meet.
+    shares: dict[str, list[tuple[Schedule, int]]] = {}
+    for schedule, depth in work:
+        shares.setdefault(key(schedule), []).append((schedule, depth))
+    return sorted(shares.values(), key=len, reverse=True)
+
+
+def _alike(schedule: Schedule) -> str:
+    reply = schedule.replies[0]
+    return reply.action if reply.action in {"hang", "slow", "label_taken"} else reply.applied or "definite"
+
+
+def _kind(schedule: Schedule) -> str:
+    at = schedule.freeze if schedule.freeze is not None else schedule.cancel
+    return f"{schedule.world} {schedule.freeze is None} {schedule.step is None} {len(schedule.replies)} {(at or 0) % 4}"
 
 
 def missing(tally: Tally) -> list[str]:
@@ -215,7 +245,7 @@ def main() -> int:
     if options.replay:
         return replay(options.replay)
     began = time.monotonic()
-    work = [*_shares(plain(options.depth), options.processes), *_shares(further(), options.processes)]
+    work = [*_shares(plain(options.depth), _alike), *_shares(further(), _kind)]
     tally = Tally()
     with ProcessPoolExecutor(options.processes) as pool:
         for done in pool.map(explore, work):
@@ -223,7 +253,42 @@ def main() -> int:
                 print(f"\n{reason}: {line}", flush=True)
             tally.merge(done)
             print(".", end="", flush=True)
-    return _report(tally, time.monotonic() - began)
+    failed = _report(tally, time.monotonic() - began)
+    return max(failed, _try_protections(options.processes))
+
+
+def _try_protections(processes: int) -> int:
+    """Take each protection away and print the schedule that noticed; fail where none did."""
+    print("\nwithout this protection  tried  what the explorer saw")
+    with ProcessPoolExecutor(processes) as pool:
+        caught = list(pool.map(take_away, range(len(PROTECTIONS))))
+    for removed, (tried, verdict) in zip(PROTECTIONS, caught, strict=True):
+        print(
+            f"{removed.name:24} {tried:5}  {verdict.violation if verdict else 'NOTHING: the checker is blind to it'}"
+        )
+        if verdict:
+            print(f"{'':31}  {verdict.schedule.line()}")
+    return 0 if all(verdict for _, verdict in caught) else 1
+
+
+def take_away(number: int) -> tuple[int, Verdict | None]:
+    """Run a protection's schedules without it until one breaks a promise; return how many it took, and that one."""
+    _quiet()
+    removed = PROTECTIONS[number]
+    tried = 0
+    with tempfile.TemporaryDirectory(dir=_memory()) as folder, removed.around():
+        explorer = Explorer(Path(folder), removed.collaborators)
+        for schedule in removed.schedules():
+            tried += 1
+            verdict = explorer.run(schedule)
+            if verdict.violation:
+                return tried, verdict
+    return tried, None
+
+
+def _memory() -> str | None:
+    # Files that live in memory, where the system has a place for them: each run copies and writes a database.
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def _report(tally: Tally, seconds: float) -> int:
@@ -231,7 +296,8 @@ def _report(tally: Tally, seconds: float) -> int:
     print(
         f"\n{tally.runs} schedules in {seconds:.0f} s, of which {tally.merged} met a state already explored"
     )
-    print(f"{tally.boundaries} crashes at effect boundaries:", dict(tally.kinds))
+    print(f"{tally.boundaries} crashes at effect boundaries {dict(tally.kinds)},")
+    print(f"  {tally.merged} of them left a state whose future was explored already")
     print(
         f"{len(OUTCOMES)} API outcomes; {len(TRANSITIONS) - len(untaken)} of {len(TRANSITIONS)} transitions taken"
     )

@@ -39,12 +39,14 @@ APPLIED_ACTIONS = ("truncate", "slow", "no_headers", "absurd_headers", "list_lag
 
 @dataclass(frozen=True)
 class Reply:
-    """What the API does with the n-th create: an action, and whether it applies the create all the same."""
+    """What the API does with the next create: an action, and whether it applies the create all the same.
+
+    Each is used once, in their order: one that was used lets the next create see the one after it.
+    """
 
     action: str = ""
     applied: str = ""
     after: float = 3.0
-    nth: int = 1
 
     def rule(self) -> dict[str, Any]:
         """Return it in the simulator's grammar."""
@@ -52,7 +54,6 @@ class Reply:
             "action": self.action,
             "method": "POST",
             "route": "/linode/instances",
-            "nth": self.nth,
             "count": 1,
         }
         if self.applied:
