@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import Final
 
 from sqlalchemy import ColumnElement, and_, func, select
@@ -19,6 +21,8 @@ from worker.engine import Engine
 from worker.outcomes import facts_of
 
 _CHUNK: Final = 100
+_LABELS: Final = 25
+"""Labels in one list's filter, which travels in a header."""
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
@@ -61,8 +65,9 @@ class Lookup:
             due = transitions.select_records(tx, _due(tx.now), order_by=order, limit=_CHUNK)
             began = tx.now
         found = list_instances(engine, self._where(due)) if due else []
-        for job in due:
-            self._settle(job, by_tag(found, job), began)
+        unseen = [job for job in due if not self._settled_by_tag(job, by_tag(found, job), began)]
+        for start in range(0, len(unseen), _LABELS):
+            self._settle_by_label(unseen[start : start + _LABELS], began)
         with engine.parts.database.read() as tx:
             return tx.now
 
@@ -71,21 +76,27 @@ class Lookup:
             return F("tags") == str(due[0].tag)
         return F("tags") == installation_tag(self._engine.identity.installation)
 
-    def _settle(self, job: JobRecord, mine: Instance | None, began: datetime) -> None:
+    def _settled_by_tag(self, job: JobRecord, mine: Instance | None, began: datetime) -> bool:
+        """Settle the job if its tag was seen, or if it is too early for more; False: its label has to be looked at."""
+        in_use = job.error_code == "label_taken"
         if mine is not None:
             self._adopt(job, mine)
-            return
-        in_use = job.error_code == "label_taken"
-        if not in_use and not self._grace_over(job, began):
+        elif not in_use and not self._grace_over(job, began):
             self._look_again(job, "nothing with this attempt's tag yet")
-            return
-        self._by_label(job, began)
+        else:
+            return False
+        return True
+
+    def _settle_by_label(self, unseen: Sequence[JobRecord], began: datetime) -> None:
+        """Ask for several labels in one list: lists have a window too, and hundreds may be absent after a storm."""
+        listed = list_instances(self._engine, reduce(or_, (F("label") == job.label for job in unseen)))
+        for job in unseen:
+            self._by_label(job, listed, began)
 
     def _grace_over(self, job: JobRecord, began: datetime) -> bool:
         return job.last_unknown_at is None or began > job.last_unknown_at + self._engine.pace.grace
 
-    def _by_label(self, job: JobRecord, began: datetime) -> None:
-        listed = list_instances(self._engine, F("label") == job.label)
+    def _by_label(self, job: JobRecord, listed: Sequence[Instance], began: datetime) -> None:
         same = [instance for instance in listed if instance.label == job.label]
         mine = by_tag(same, job)
         if mine is not None:

@@ -76,6 +76,18 @@ def test_many_at_once_cost_one_list(rig):
     assert rig.calls(LIST_INSTANCES) == 1
 
 
+def test_many_absent_at_once_cost_two_lists(rig):
+    """After an outage hundreds may be absent: their labels are asked for together, each judged on its own."""
+    rig.submit({"count": 5})
+    rig.spoil("reset_before")
+    for job_id in rig.admit():
+        assert rig.engine.create(job_id) == "uncertain"
+    rig.foreign(rig.row(job_id).label)
+    look(rig, GRACE)
+    assert rig.calls(LIST_INSTANCES) == 2
+    assert (rig.count("queued"), rig.count("failed")) == (4, 1)
+
+
 def test_a_strangers_label_ends_the_job(rig):
     """A label that belongs to a machine without our tags is taken: said only after its tags were seen."""
     rig.submit({"count": 1}, name="web")
