@@ -415,8 +415,8 @@ class Engine:
             if facts.allowed is not None and any(window.allowed < facts.allowed for window in known):
                 # Lists are limited to 200 a minute while their headers claim 1840 (recorded): a read learns less only.
                 facts = RateFacts()
-            # A window that is hardly used needs no exact end, and so no write.
-            near = any(window.spent * 2 >= window.allowed for window in known)
+            # One write tells when the window ends; a window that is hardly used needs no better end than that.
+            near = any(window.started_by is None or window.spent * 2 >= window.allowed for window in known)
             written_at = self._moment(tx, written) if near else None
             call = Call(sent_at, written_at, alone=True)
             news = taught(known, facts, call, now=tx.now, throttled=False) != known

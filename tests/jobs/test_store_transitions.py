@@ -107,14 +107,14 @@ def requeued(event, reason, run_after, columns, detail):
 
 def owned(name, source, event, ending, **writes):
     """Return the case of an instance that turns out to be the attempt's."""
-    booting = ending is None
+    booting = ending != "cancel"
     return Case(
         name,
         source,
         lambda tx, job: transitions.owned(tx, job, FACTS, actor=ACTOR, proof="tag"),
         State.BOOTING if booting else State.DELETING,
         event,
-        {**FACT_COLUMNS, **writes},
+        {**FACT_COLUMNS, **writes, "ending": None if booting else ending},
         {"linode_id": 77, "proof": "tag"},
         {
             "ending": ending,
@@ -298,7 +298,7 @@ CASES = [
     owned("created_unwanted", State.CREATING, Event.CREATED_UNWANTED, "cancel", run_after=NOW),
     owned("adopted", State.UNCERTAIN, Event.ADOPTED, None, run_after=None, **NO_ERROR),
     owned("adopted after cancel", State.UNCERTAIN, Event.ADOPTED_UNWANTED, "cancel", run_after=NOW),
-    owned("adopted after an end", State.UNCERTAIN, Event.ADOPTED_UNWANTED, "fail", run_after=NOW),
+    owned("adopted after a refusal", State.UNCERTAIN, Event.ADOPTED, "fail", run_after=None, **NO_ERROR),
     Case(
         "refused",
         State.CREATING,
