@@ -10,6 +10,7 @@ from typing import Any, Final
 from tests.chaos.plan import FleetPlan
 
 GOOD: Final = frozenset({"running"})
+OWNING: Final = GOOD | {"booting", "deleting", "failed"}
 UNBOUGHT: Final = frozenset({"cancelled", "deleted"})
 """How jobs of a cancelled fleet may end beside running."""
 
@@ -99,7 +100,7 @@ def _judge_instances(
     rows: Sequence[Mapping[str, Any]],
     kept: Mapping[str | None, Sequence[Mapping[str, Any]]],
 ) -> None:
-    owned = {row["linode_id"] for row in rows if row["state"] in GOOD}
+    owned = {row["linode_id"] for row in rows if row["state"] in OWNING}
     for job, many in kept.items():
         if len(many) > 1:
             verdict.twice += len(many) - 1
