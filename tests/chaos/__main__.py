@@ -25,7 +25,7 @@ SIMULATOR: Final = (
     *("--boot", "3", "--boot-spread", "1", "--latency", "0.5"),
 )
 SETTINGS: Final = {"NODEWRIGHT_CREATE_LIMIT": "{}/{}".format(*CREATE_LIMIT), "NODEWRIGHT_THREADS": "24"}
-QUIET_SECONDS: Final = 240.0
+QUIET_SECONDS: Final = 210.0
 """How long the installation may take to come to rest after the storm."""
 FEWEST: Final = {"asked": 500, "kills": 200, "faults": 300}
 SHOWN: Final = 8
@@ -59,10 +59,10 @@ class Run:
         self.seconds = {"storm": 0.0, "quiet": 0.0}
         self.settled_at: float | None = None
 
-    def run(self) -> Verdict:
+    def run(self, fewest: dict[str, int]) -> Verdict:
         """Storm, rest, audit."""
         try:
-            self.storm.run()
+            self.storm.run(kills=fewest.get("kills", 0), faults=fewest.get("faults", 0))
             self.seconds["storm"] = self.storm.seconds
             self._end_faults()
             self.say(f"{self.storm.seconds:6.1f} s  the storm is over: {self.storm.kills.total()} kills")
@@ -211,8 +211,9 @@ def run_seed(seed: int, options: argparse.Namespace) -> bool:
         rig = Rig(held, simulator=(*SIMULATOR, "--seed", str(seed)), settings=SETTINGS)
         rig.start()
         run = Run(rig, plan, lambda words: print(words, flush=True))
-        verdict = run.run()
-        judge_scale(run, verdict, {} if options.small else FEWEST)
+        fewest = {} if options.small else FEWEST
+        verdict = run.run(fewest)
+        judge_scale(run, verdict, fewest)
         print()
         report(run, verdict, time.monotonic() - began)
         _explain(run, verdict)

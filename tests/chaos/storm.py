@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from itertools import count
+from random import Random
 from typing import Any, Final
 
 import psycopg
@@ -19,6 +20,8 @@ TICK_SECONDS: Final = 0.05
 RESTART_SECONDS: Final = 0.5
 """A process that ended by itself is started again after this, as systemd does."""
 REPORT_SECONDS: Final = 15.0
+ENCORE_SECONDS: Final = 40.0
+"""How much longer a storm may take to become as large as was promised."""
 AIM_SECONDS: Final = 8.0
 """How long a freeze waits for the worker to be in the midst of several creates."""
 AIM_CREATES: Final = 4
@@ -53,8 +56,8 @@ class Storm:
         """What Valkey held whenever somebody looked."""
         self.cut_short = False
 
-    def run(self) -> None:
-        """Carry the plan out to its end."""
+    def run(self, *, kills: int, faults: int) -> None:
+        """Carry the plan out to its end, and go on for a little while where fewer than so many came of it."""
         self._began = time.monotonic()
         self._rig.control("POST", "faults", list(self._plan.faults))
         for action in self._plan.actions:
@@ -64,7 +67,31 @@ class Storm:
                 self.cut_short = True
                 break
             self._step()
+        self._go_on(kills, faults)
         self.calm()
+
+    def _go_on(self, kills: int, faults: int) -> None:
+        """Kill on, one a second: plans overlap, and a process that is down already cannot be killed."""
+        dice, end = Random(self._plan.seed), self.seconds + ENCORE_SECONDS
+        while self.seconds < end and not self.cut_short and self._lacks(kills, faults):
+            target = dice.choice(("worker-1", "worker-2", "service", "valkey"))
+            if self.kills.total() < kills:
+                self._kill(Action(0, "kill", (target,), 0.4, "SIGKILL"))
+            self._pass_time(1.0)
+        while self._heap:
+            self._step()
+
+    def _pass_time(self, seconds: float) -> None:
+        end = self.seconds + seconds
+        while self.seconds < end:
+            if self._heap:
+                self._step()
+            else:
+                time.sleep(TICK_SECONDS)
+
+    def _lacks(self, kills: int, faults: int) -> bool:
+        fired = sum(rule["fired"] for rule in self._rig.control("GET", "faults")["faults"])
+        return self.kills.total() < kills or fired < faults
 
     @property
     def seconds(self) -> float:
