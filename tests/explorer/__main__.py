@@ -29,11 +29,11 @@ TYPICAL = (
     Reply(),
     Reply("reset_after", "yes"),
     Reply("reset_after", "no"),
-    Reply("gateway_timeout", "later", after=90.0),
+    Reply("gateway_timeout", "later", after=8.0),
     Reply("throttle"),
     Reply("no_capacity"),
 )
-UNKNOWN = (Reply("reset_after", "no"), Reply("gateway_timeout", "later", after=90.0))
+UNKNOWN = (Reply("reset_after", "no"), Reply("gateway_timeout", "later", after=8.0))
 STEPS = (3600.0, -3600.0, 90.0, -90.0)
 LOST = {"action": "request_timeout", "method": "POST", "route": "/linode/instances", "count": 11}
 
@@ -44,6 +44,7 @@ class Tally:
 
     runs: int = 0
     merged: int = 0
+    classes: int = 0
     boundaries: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     transitions: Counter[tuple[str, str, str]] = field(default_factory=Counter)
@@ -58,6 +59,7 @@ class Tally:
     def merge(self, other: Tally) -> None:
         self.runs += other.runs
         self.merged += other.merged
+        self.classes += other.classes
         self.boundaries += other.boundaries
         self.kinds.update(other.kinds)
         self.transitions.update(other.transitions)
@@ -72,6 +74,7 @@ class Explorer:
         make_template(template)
         self.database = HookedDatabase(folder / "run.db", template)
         self.collaborators = collaborators or Collaborators()
+        self.classes: set[str] = set()
         self.known: dict[str, int] = {}
         """How many further crashes deep the future of each state was explored."""
         self.tally = Tally()
@@ -100,6 +103,18 @@ class Explorer:
             self.known[verdict.prints[at]] = depth - 1
             self.deepen(replace(schedule, crashes=(*schedule.crashes, at)), depth - 1)
         return verdict
+
+    def deepen_once(self, schedule: Schedule, depth: int) -> None:
+        """Deepen a schedule; to full depth only if no reply before it led to the same rows and the same world.
+
+        The engine sees no more of a reply than what it wrote down of it, so equal rows after it have equal futures.
+        """
+        verdict = self.run(schedule, record=True)
+        alike = verdict.settled_print in self.classes
+        if verdict.settled_print is not None:
+            self.classes.add(verdict.settled_print)
+        self.tally.classes += not alike
+        self.deepen(schedule, depth - 1 if alike else depth)
 
 
 def plain(depth: int) -> Iterator[tuple[Schedule, int]]:
@@ -187,7 +202,8 @@ def explore(work: list[tuple[Schedule, int]]) -> Tally:
     explorer = _explorer()
     explorer.tally = Tally()
     for schedule, depth in work:
-        explorer.deepen(schedule, depth)
+        deepen = explorer.deepen_once if depth > 1 else explorer.deepen
+        deepen(schedule, depth)
     return explorer.tally
 
 
@@ -298,9 +314,8 @@ def _report(tally: Tally, seconds: float) -> int:
     )
     print(f"{tally.boundaries} crashes at effect boundaries {dict(tally.kinds)},")
     print(f"  {tally.merged} of them left a state whose future was explored already")
-    print(
-        f"{len(OUTCOMES)} API outcomes; {len(TRANSITIONS) - len(untaken)} of {len(TRANSITIONS)} transitions taken"
-    )
+    print(f"{len(OUTCOMES)} API outcomes, which leave {tally.classes} different states behind")
+    print(f"{len(TRANSITIONS) - len(untaken)} of {len(TRANSITIONS)} transitions of the law taken")
     for row in untaken:
         print("  never taken:", row)
     broken = Counter(reason.split("instance")[0] for _, reason in tally.failures)
