@@ -193,10 +193,12 @@ class Storm:
 
     def _aim(self, name: str) -> int:
         """Wait for a moment at which the worker is in mid-create; return of how many."""
-        deadline, many = time.monotonic() + AIM_SECONDS, 0
-        while many < AIM_CREATES and time.monotonic() < deadline:
+        began, many = time.monotonic(), 0
+        while (waited := time.monotonic() - began) < AIM_SECONDS:
             with contextlib.suppress(psycopg.Error):
                 many = int(self._rig.query(_IN_MID_CREATE, name)[0]["many"])
+            if many >= (AIM_CREATES if waited < AIM_SECONDS / 2 else 1):
+                break
             time.sleep(0.01)
         return many
 
