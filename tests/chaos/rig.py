@@ -84,8 +84,11 @@ class Process:
         return alive
 
     def freeze(self) -> None:
-        """Stop it in its tracks, as a paused virtual machine."""
+        """Stop it in its tracks, as a paused virtual machine, but not before its leash holds."""
         if self.running is not None and self.alive:
+            line = Path(f"/proc/{self.running.pid}/cmdline")
+            while str(LEASH).encode() in line.read_bytes():
+                time.sleep(0.001)
             self.running.send_signal(signal.SIGSTOP)
             self.frozen = True
 

@@ -43,7 +43,9 @@ def _until(condition, seconds=40):
 
 def _all_there(run):
     children = _children(run.pid)
-    return children if sum("--with-parent" in line for line in children.values()) >= 4 else None
+    parts = [line for line in children.values() if "--with-parent" in line]
+    leashed = not any("leash.py" in line[3] for line in parts)  # they have become what they are to be
+    return children if len(parts) >= 4 and leashed else None
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
