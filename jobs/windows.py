@@ -439,7 +439,9 @@ def _concluded(window: Window, now: datetime) -> Window:
         return replace(_wider(window), withheld=window.allowed - 1, patience_seconds=_probe_seconds(window))
     if window.started_by and window.rejected_by and window.rejected_by < window.started_by:
         return _wider(window)
-    withheld = max(window.allowed - accepted, 0)
+    # Not simply all but what was accepted: of a window that was hardly used one refusal, by a load balancer perhaps,
+    # says little. Where a window was spent in full the two are the same.
+    withheld = min(max(window.allowed - accepted, 0), window.withheld + window.rejected)
     wait = max(2 * window.patience_seconds, PATIENCE_SECONDS * window.rejected, _LEAST_PATIENCE)
     return replace(
         window, withheld=withheld, patience_seconds=min(wait, LONGEST_SECONDS) if withheld else 0.0

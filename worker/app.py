@@ -46,6 +46,7 @@ WAKE_TASK: Final = "nodewright.wake"
 SUBMIT_TASK: Final = "nodewright.submit"
 Log = Any
 """A structlog logger: it has no one type."""
+PUBLISH_SECONDS: Final = 2
 CHORE_THREADS: Final = 6
 _LONGEST_ID: Final = 64
 _OUTAGE_SECONDS: Final = 1.0
@@ -56,8 +57,12 @@ TIMEOUTS: Final = Timeouts(connect=3.0, read=20.0, write=5.0, pool=3.0)
 """One send takes at most their total; the lease must be longer (a test holds it)."""
 
 
-def build_app(broker_url: str) -> Celery:
-    """Return a Celery app without tasks: enough to publish with."""
+def build_app(broker_url: str, *, patience: int = 10) -> Celery:
+    """Return a Celery app without tasks: enough to publish with.
+
+    ``patience``: seconds that one answer of the broker may take. A consumer's are long polls; a wake-up is best effort,
+    and whoever sends it must not stand still for a broker that hangs.
+    """
     app = Celery("nodewright", broker=broker_url, set_as_current=False, autofinalize=True)
     app.conf.update(
         task_default_queue=QUEUE,
@@ -83,7 +88,7 @@ def build_app(broker_url: str) -> Celery:
             "visibility_timeout": 120,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
-            "socket_timeout": 10,
+            "socket_timeout": patience,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 15,
@@ -124,7 +129,7 @@ class Notifier(Publisher):
     """A wake-up sender for processes that are no workers, as the HTTP service."""
 
     def __init__(self, broker_url: str, log: Log | None = None) -> None:
-        super().__init__(build_app(broker_url), log)
+        super().__init__(build_app(broker_url, patience=PUBLISH_SECONDS), log)
 
 
 @dataclass(frozen=True)
@@ -138,12 +143,12 @@ class _Assembly:
     log: Log
 
 
-def _assemble(config: WorkerConfig, app: Celery, log: Log) -> _Assembly:
+def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
     database = Database(config.database_url, pool_size=connections(config.threads))
     client = LinodeClient(config.token, base_url=config.api_url, timeouts=TIMEOUTS)
     cache = CatalogCache(database, connect(config.redis_url), monotonic=time.monotonic)
     vault = Vault(config.encryption_keys) if config.encryption_keys else None
-    publisher = Publisher(app, log)
+    publisher = Notifier(config.broker_url, log)
     parts = Parts(
         database=database,
         client=client,
@@ -294,7 +299,7 @@ def run(config: WorkerConfig, log: Log) -> int:
     warnings.filterwarnings("ignore", category=SecurityWarning)
     logging.getLogger("celery.worker.consumer.consumer").addFilter(_NoBodies())
     app = build_app(config.broker_url)
-    parts = _assemble(config, app, log)
+    parts = _assemble(config, log)
     _add_tasks(app, parts)
     app.steps["worker"].add(_loop_step(parts))
     app.finalize()

@@ -45,7 +45,7 @@ def by_tag(instances: Iterable[Instance], job: JobRecord) -> Instance | None:
 class Lookup:
     """Settles uncertain jobs whose next look is due."""
 
-    lease = timedelta(seconds=60)
+    lease = timedelta(seconds=20)
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -18,7 +18,7 @@ _RETRY_CEILING_SECONDS = 60.0
 class Refresh:
     """Reads types, regions, images and availability, keeps them in the database, and offers them to the cache."""
 
-    lease = timedelta(seconds=120)
+    lease = timedelta(seconds=60)
 
     def __init__(
         self, engine: Engine, offer: Callable[[str, Catalog, dict[str, list[dict[str, Any]]]], None]

@@ -23,7 +23,7 @@ _CONFIRM: Final = timedelta(seconds=1)
 class Removal:
     """Deletes the instances of jobs that are ``deleting``."""
 
-    lease = timedelta(seconds=120)
+    lease = timedelta(seconds=30)
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

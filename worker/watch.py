@@ -22,6 +22,8 @@ FIRST_LOOK_SECONDS: Final = 1.0
 GAP_SHARE: Final = 0.04
 GAP_FLOOR_SECONDS: Final = 0.25
 GAP_CEILING_SECONDS: Final = 10.0
+LATE: Final = timedelta(seconds=60)
+"""What is late at one look is given up when it still is so much later."""
 _GROWTH: Final = 1.3
 _EASE: Final = 0.98
 """Each time that the first look already finds an instance up, the next one comes a little earlier."""
@@ -76,7 +78,7 @@ def learned_boot_seconds(
 class Watch:
     """Moves booting jobs on: running, or failed when they do not come up in time."""
 
-    lease = timedelta(seconds=60)
+    lease = timedelta(seconds=20)
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -95,7 +97,7 @@ class Watch:
         engine = self._engine
         with engine.parts.database.read() as tx:
             now = tx.now
-        self._look(now)
+        self._look(now, claim)
         claim.state["looked_at"] = now.isoformat()
         return now + timedelta(seconds=GAP_FLOOR_SECONDS)
 
@@ -105,7 +107,7 @@ class Watch:
         expected = house.boot_seconds(tx, self._engine.identity.account_id)
         return next_look(found, looked_at=looked_at, expected=expected)
 
-    def _look(self, now: datetime) -> None:
+    def _look(self, now: datetime, claim: Claim) -> None:
         engine = self._engine
         with engine.parts.database.read() as tx:
             oldest = tx.execute(select(func.min(jobs.c.linode_id)).where(self._booting())).scalar()
@@ -120,7 +122,7 @@ class Watch:
             self._learn(tx, up, now)
             transitions.seen_running(tx, up, actor=engine.actor)
             ids = {job.id for job in up}
-            self._give_up(tx, [job for job in booting if job.id not in ids], found)
+            self._give_up(tx, [job for job in booting if job.id not in ids], found, claim)
 
     def _learn(self, tx: Transaction, up: Sequence[JobRecord], now: datetime) -> None:
         account = self._engine.identity.account_id
@@ -132,17 +134,26 @@ class Watch:
         if learned is not None and learned != expected:
             house.learn_boot_seconds(tx, account, learned)
 
-    def _give_up(self, tx: Transaction, waiting: Sequence[JobRecord], found: dict[int, Instance]) -> None:
-        latest = tx.now - self._engine.pace.boot_timeout
-        for job in waiting:
-            if job.created_at is not None and job.created_at < latest:
-                instance = found.get(job.linode_id or 0)
-                status = "not listed" if instance is None else instance.status
-                words = (
-                    f"not running {self._engine.pace.boot_timeout} after its create; the API says {status}"
-                )
-                reason = Reason("boot_timeout", words)
-                transitions.lost(tx, job, Event.BOOT_TIMED_OUT, reason, actor=self._engine.actor)
+    def _give_up(
+        self, tx: Transaction, waiting: Sequence[JobRecord], found: dict[int, Instance], claim: Claim
+    ) -> None:
+        """End what is late, but not at the first look: a clock that was set forward makes everything look late."""
+        seen: dict[str, str] = claim.state.get("late", {})
+        late = [job for job in waiting if self._is_late(job, tx.now)]
+        claim.state["late"] = {job.id: seen.get(job.id, tx.now.isoformat()) for job in late}
+        for job in late:
+            if tx.now - datetime.fromisoformat(claim.state["late"][job.id]) >= LATE:
+                self._time_out(tx, job, found.get(job.linode_id or 0))
+
+    def _is_late(self, job: JobRecord, now: datetime) -> bool:
+        return job.created_at is not None and job.created_at < now - self._engine.pace.boot_timeout
+
+    def _time_out(self, tx: Transaction, job: JobRecord, instance: Instance | None) -> None:
+        status = "not listed" if instance is None else instance.status
+        words = f"not running {self._engine.pace.boot_timeout} after its create; the API says {status}"
+        transitions.lost(
+            tx, job, Event.BOOT_TIMED_OUT, Reason("boot_timeout", words), actor=self._engine.actor
+        )
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -470,3 +470,14 @@ def test_several_small_grants_share_a_window(length, dice):
             window = replace(windows.opened(windows.granted(window, 1, now), now), started_by=now)
             refused += not server.accepts(now + timedelta(seconds=dice.uniform(0, MARGIN_FLOOR_SECONDS)))
     assert refused == 0
+
+
+def test_a_stray_refusal_of_a_window_that_was_hardly_used_withholds_one_call():
+    """One 429 without a reason, after a few of many calls, does not take the rest of the limit away."""
+    hardly = Window(
+        allowed=200, seconds=60.0, spent=4, opened_at=at(0), started_by=at(0.02), granted_at=at(0)
+    )
+
+    after = windows.rolled(windows.refused(hardly, RateFacts(), CALL, now=at(1)), at(61))
+
+    assert after.withheld == 1
