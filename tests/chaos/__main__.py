@@ -25,7 +25,7 @@ SIMULATOR: Final = (
     *("--boot", "3", "--boot-spread", "1", "--latency", "0.5"),
 )
 SETTINGS: Final = {"NODEWRIGHT_CREATE_LIMIT": "{}/{}".format(*CREATE_LIMIT), "NODEWRIGHT_THREADS": "24"}
-QUIET_SECONDS: Final = 210.0
+QUIET_SECONDS: Final = 400.0
 """How long the installation may take to come to rest after the storm."""
 FEWEST: Final = {"asked": 500, "kills": 200, "faults": 300}
 SHOWN: Final = 8

@@ -40,8 +40,8 @@ _GENERAL: Final[tuple[dict[str, Any], ...]] = (
     {"action": "hang", "probability": 0.0096},
     {"action": "hang", "applied": "yes", "probability": 0.0096},
     {"action": "throttle", "after": 1, "probability": 0.018},
-    {"action": "throttle_bare", "probability": 0.005},
-    {"action": "throttle_html", "probability": 0.005},
+    {"action": "throttle_bare", "probability": 0.015},
+    {"action": "throttle_html", "probability": 0.015},
     {"action": "list_lag", "after": 8, "probability": 0.036},
 )
 _OF_LISTS: Final[tuple[dict[str, Any], ...]] = (

@@ -20,7 +20,7 @@ TICK_SECONDS: Final = 0.05
 RESTART_SECONDS: Final = 0.5
 """A process that ended by itself is started again after this, as systemd does."""
 REPORT_SECONDS: Final = 15.0
-ENCORE_SECONDS: Final = 40.0
+ENCORE_SECONDS: Final = 120.0
 """How much longer a storm may take to become as large as was promised."""
 AIM_SECONDS: Final = 8.0
 """How long a freeze waits for the worker to be in the midst of several creates."""

@@ -142,7 +142,7 @@ def cancels() -> Iterator[tuple[Schedule, int]]:
     """A cancel at many moments, and crashes around some of them."""
     for reply, at in product(OUTCOMES, CANCELS):
         yield Schedule(replies=(reply,), cancel=at), 0
-    for at in range(40, 80):
+    for at in range(18, 56):
         yield Schedule(replies=(UNKNOWN[0],), cancel=at), 0
     for reply, at in product(TYPICAL, (9, 12)):
         yield Schedule(replies=(reply,), cancel=at), 1

@@ -395,7 +395,6 @@ class Machine:
                 wait = process.step()
             except Crash:
                 process = next(incarnations)
-                self.time.now += 0.5
                 continue
             self._interfere()
             if self._settled() and not self.frozen_over() and self.frozen is not None:
@@ -614,7 +613,18 @@ class Frozen:
             raise self.error
 
 
-_VOLATILE = {"error_reason", "error", "actor", "owner"}
+_VOLATILE = {
+    *("error_reason", "error", "actor", "owner"),  # words
+    *("version", "fence", "generation"),  # compared only with what a process remembers, and a crash forgets
+    *(
+        "changed_at",
+        "submitted_at",
+        "succeeded_at",
+        "failed_at",
+        "unknown_at",
+    ),  # read by nobody, or only by people
+    "alive_at",  # renewed by the next process before it is looked at, and never a minute old here
+}
 
 
 def fingerprint_of(machine: Machine) -> str:
