@@ -58,7 +58,6 @@ LONGEST = 4 * 3600.0
 GRACE = 5.0
 PACE = Pace(tick=timedelta(seconds=50), grace=timedelta(seconds=GRACE))
 """As shipped, but for two durations that only make runs longer: the loop's idle tick, and the grace period."""
-LATER = 10**9
 LATEST_SEND = 10.0
 """Seconds from an intent's commit after which no create may leave, but by a freeze in the very act of sending."""
 QUIET = 1200.0
@@ -186,8 +185,6 @@ class Verdict:
     kinds: list[str] = field(default_factory=list)
     prints: list[str] = field(default_factory=list)
     """What would outlive a crash before each effect, as digests; only where the run was asked to record them."""
-    settled_print: str | None = None
-    """The same after the first create's answer was written down: equal ones have equal futures."""
 
 
 class Machine:
@@ -204,8 +201,6 @@ class Machine:
         self.schedule = schedule
         self.record = record
         self.prints: list[str] = []
-        self.posted_at = LATER
-        self.settled_print: str | None = None
         self.time = Time()
         self.dice = Steady()
         self.collaborators = collaborators
@@ -244,8 +239,6 @@ class Machine:
         self.kinds.append(kind)
         if self.record:
             self.prints.append(fingerprint_of(self))
-            if self.settled_print is None and "commit" in self.kinds[self.posted_at : -1]:
-                self.settled_print = self.prints[-1]
         self.trace.append(f"{self.time.now - START:8.2f} {at:3d} {kind}")
         if self.crashes and self.crashes[0] == at:
             self.crashes.pop(0)
@@ -277,7 +270,6 @@ class Machine:
     def sending(self, request: httpx.Request) -> None:
         """Check what must hold when a create leaves: its intent is committed."""
         self.posts += 1
-        self.posted_at = min(self.posted_at, self.count)
         with self.quietly(), self.database.read() as tx:
             row = tx.execute(select(jobs.c.state)).first()
         frozen_here = self.frozen is not None and self.frozen.thread is threading.current_thread()
