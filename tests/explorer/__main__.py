@@ -302,9 +302,8 @@ def _report(tally: Tally, seconds: float) -> int:
     )
     print(f"{tally.boundaries} crashes at effect boundaries {dict(tally.kinds)},")
     print(f"  {tally.merged} of them left a state whose future was explored already")
-    print(
-        f"{len(OUTCOMES)} API outcomes; {len(TRANSITIONS) - len(untaken)} of {len(TRANSITIONS)} transitions of the law taken"
-    )
+    taken = len(TRANSITIONS) - len(untaken)
+    print(f"{len(OUTCOMES)} API outcomes; {taken} of {len(TRANSITIONS)} transitions of the law taken")
     for row in untaken:
         print("  never taken:", row)
     broken = Counter(reason.split("instance")[0] for _, reason in tally.failures)
