@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import and_, bindparam, func, select
 
 from api_client import F, Instance
 from jobs import chores, house, transitions
 from jobs.chores import Claim
 from jobs.database import Transaction
 from jobs.identity import installation_tag
-from jobs.records import JobRecord, jobs
+from jobs.records import JobRecord, in_open_state, jobs
 from jobs.states import Event, State
 from jobs.transitions import Reason
 from worker.engine import Engine
@@ -28,6 +28,11 @@ _GROWTH: Final = 1.3
 _EASE: Final = 0.98
 """Each time that the first look already finds an instance up, the next one comes a little earlier."""
 _CHUNK: Final = 1000
+_BOOTING: Final = and_(jobs.c.account_id == bindparam("account"), in_open_state(State.BOOTING))
+_BIRTHS: Final = (
+    select(jobs.c.created_at).where(_BOOTING).distinct().order_by(jobs.c.created_at).limit(_CHUNK)
+)
+_OLDEST: Final = select(func.min(jobs.c.linode_id)).where(_BOOTING)
 
 
 def look_ages(expected: float | None) -> Iterable[float]:
@@ -88,10 +93,6 @@ class Watch:
         """Return when an instance is likely to be up next."""
         return self._next(tx, _moment(chores.remembered(tx, self.name).get("looked_at")))
 
-    def _booting(self) -> ColumnElement[bool]:
-        account = jobs.c.account_id == self._engine.identity.account_id
-        return and_(account, jobs.c.state == State.BOOTING.value)
-
     def run(self, claim: Claim) -> datetime:
         """Look; the next look comes when :meth:`wanted` says so, but not at once."""
         engine = self._engine
@@ -102,22 +103,24 @@ class Watch:
         return now + timedelta(seconds=GAP_FLOOR_SECONDS)
 
     def _next(self, tx: Transaction, looked_at: datetime | None) -> datetime | None:
-        births = select(jobs.c.created_at).where(self._booting()).distinct()
-        found = list(tx.execute(births.order_by(jobs.c.created_at).limit(_CHUNK)).scalars())
-        expected = house.boot_seconds(tx, self._engine.identity.account_id)
+        account = self._engine.identity.account_id
+        found = list(tx.execute(_BIRTHS, {"account": account}).scalars())
+        expected = house.boot_seconds(tx, account) if found else None
         return next_look(found, looked_at=looked_at, expected=expected)
 
     def _look(self, now: datetime, claim: Claim) -> None:
-        engine = self._engine
+        engine, account = self._engine, self._engine.identity.account_id
         with engine.parts.database.read() as tx:
-            oldest = tx.execute(select(func.min(jobs.c.linode_id)).where(self._booting())).scalar()
+            oldest = tx.execute(_OLDEST, {"account": account}).scalar()
         if oldest is None:
             return
         tag = installation_tag(engine.identity.installation)
         listed = list_instances(engine, (F("tags") == tag) & (F("id") >= oldest))
         found = {instance.id: instance for instance in listed}
         with engine.parts.database.write() as tx:
-            booting = transitions.select_records(tx, self._booting())
+            booting = transitions.select_records(
+                tx, jobs.c.account_id == account, in_open_state(State.BOOTING)
+            )
             up = [job for job in booting if job.linode_id in found and is_up(job, found[job.linode_id])]
             self._learn(tx, up, now)
             transitions.seen_running(tx, up, actor=engine.actor)
