@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, and_, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import BindParameter, and_, bindparam, delete, exists, func, select, update
 
 from jobs import shares, transitions, windows
 from jobs.database import Transaction
@@ -74,11 +74,9 @@ def register(
     scopes: str | None = None,
 ) -> None:
     """Make sure that the account, its token and the token's windows have rows; what was learnt is kept."""
-    if tx.execute(select(accounts.c.id).where(accounts.c.id == account_id)).first() is None:
-        tx.execute(insert(accounts), {"id": account_id, "epoch": 0, "faults": 0, "created_at": tx.now})
-    if tx.execute(select(tokens.c.id).where(tokens.c.id == token_id)).first() is None:
-        row = {"id": token_id, "account_id": account_id, "scopes": scopes, "created_at": tx.now}
-        tx.execute(insert(tokens), row)
+    tx.insert_missing(accounts, {"id": account_id, "epoch": 0, "faults": 0, "created_at": tx.now})
+    row = {"id": token_id, "account_id": account_id, "scopes": scopes, "created_at": tx.now}
+    tx.insert_missing(tokens, row)
     for route, buckets in limits.items():
         _register_windows(tx, token_id, route, buckets)
 
@@ -95,7 +93,7 @@ def _register_windows(tx: Transaction, token_id: str, route: str, buckets: Seque
 
 def _add_bucket(tx: Transaction, token_id: str, route: str, number: int, window: Window) -> None:
     row = {"token_id": token_id, "route": route, "bucket": number, **_columns(window)}
-    tx.execute(insert(rate_windows), row)
+    tx.insert_missing(rate_windows, row)
 
 
 def _columns(window: Window) -> dict[str, Any]:

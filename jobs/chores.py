@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import BindParameter, and_, bindparam, case, func, or_, select, update
 
 from jobs.database import Transaction
 from jobs.records import chores
@@ -26,7 +26,7 @@ def ensure(tx: Transaction, names: Iterable[str]) -> None:
     known = set(tx.execute(select(chores.c.name)).scalars())
     for name in names:
         if name not in known:
-            tx.execute(insert(chores), {"name": name, "due_at": tx.now, "fence": 0})
+            tx.insert_missing(chores, {"name": name, "due_at": tx.now, "fence": 0})
 
 
 # Each turn of each worker's loop asks these, so they are built once.
