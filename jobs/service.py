@@ -21,7 +21,7 @@ from jobs.fleets import Draft, Guards
 from jobs.identity import new_id
 from jobs.labels import labels_of
 from jobs.queries import JobFilter
-from jobs.records import fleets, jobs
+from jobs.records import JobRecord, fleets, jobs
 from jobs.requests import FleetRequest, InvalidRequest, RequestFault, RequestWarning
 from jobs.states import State
 from jobs.transitions import InstanceFacts
@@ -378,30 +378,36 @@ class Service:
         """Cancel what a fleet has not bought yet. What runs or boots stays. Raises NotFound."""
         fleet = self.fleet(ref, tenant)
         cancelled = noted = 0
-        while True:
-            with self._database.write() as tx:
-                ended, waiting, seen = _cancel_some(tx, fleet.id, actor=actor)
-            cancelled, noted = cancelled + ended, noted + waiting
-            if seen == 0:
-                break
+        for first in range(1, fleet.count + 1, _CHUNK):
+            missed = 1
+            while missed:  # somebody moved a job meanwhile
+                with self._database.write() as tx:
+                    ended, waiting, missed = _cancel_some(tx, fleet.id, first, actor=actor)
+                cancelled, noted = cancelled + ended, noted + waiting
         self._notify()
         return Cancelled(cancelled, noted)
 
 
-def _cancel_some(tx: Transaction, fleet_id: str, *, actor: str) -> tuple[int, int, int]:
+def _cancel_some(tx: Transaction, fleet_id: str, first: int, *, actor: str) -> tuple[int, int, int]:
+    """Cancel a chunk of a fleet; return how many jobs ended, how many are noted, and how many moved meanwhile."""
     open_ones = (
         jobs.c.fleet_id == fleet_id,
+        jobs.c.position.between(first, first + _CHUNK - 1),
         jobs.c.state.in_(_CANCELLABLE),
         jobs.c.ending.is_distinct_from("cancel"),
     )
-    found = transitions.select_records(tx, *open_ones, order_by=(jobs.c.position,), limit=_CHUNK)
-    ended = noted = 0
-    for job in found:
-        if job.state in {State.CREATING, State.UNCERTAIN} or job.last_unknown_at is not None:
-            noted += transitions.cancel_noted(tx, job, actor=actor) is not None
-        else:
-            ended += transitions.cancelled(tx, job, actor=actor) is not None
-    return ended, noted, len(found)
+    found = transitions.select_records(tx, *open_ones, order_by=(jobs.c.position,))
+    sure = [job for job in found if _is_sure(job)]
+    ended = len(transitions.all_cancelled(tx, sure, actor=actor))
+    noted = sum(
+        transitions.cancel_noted(tx, job, actor=actor) is not None for job in found if not _is_sure(job)
+    )
+    return ended, noted, len(found) - ended - noted
+
+
+def _is_sure(job: JobRecord) -> bool:
+    """Whether nothing can have been bought for the job."""
+    return job.state not in {State.CREATING, State.UNCERTAIN} and job.last_unknown_at is None
 
 
 def _unless_replayed(store: Callable[[], Submission], replay: Callable[[], Submission | None]) -> Submission:
