@@ -29,7 +29,7 @@ def milliseconds(creates: list[dict[str, Any]], began: float) -> dict[str, float
 
 
 def measure(*, quick: bool) -> list[Row]:
-    seconds = 5.0 if quick else 15.0
+    seconds = 5.0 if quick else 10.0
     api = Api(create=f"{COUNT}/{seconds:g}", latency=1.5, boot=2.0)
     with ExitStack() as held:
         folder = held.enter_context(scratch())
