@@ -40,7 +40,7 @@ def measure(*, quick: bool) -> list[Row]:
 
 
 def _compare(engine: str, rounds: int, *, quick: bool) -> list[Row]:
-    with scratch() as folder, database(engine, folder) as opened, _service(opened, folder) as client:
+    with scratch() as folder, database(engine, folder) as opened, serving(opened, folder) as client:
         _submit(client, {"name": "warm", "count": 100, **SPEC})
         found = [_round(opened, client, number) for number in range(rounds)]
     table = TABLE.format(count=COUNT, engine=ENGINES[engine])
@@ -107,7 +107,7 @@ def _copies(opened: Database, name: str, number: int) -> tuple[list[dict[str, An
 
 
 @contextmanager
-def _service(opened: Database, folder: Path) -> Iterator[httpx.Client]:
+def serving(opened: Database, folder: Path) -> Iterator[httpx.Client]:
     """Run ``nodewright serve`` on the database, and yield a client of it."""
     port = free_port()
     settings = {
