@@ -215,8 +215,14 @@ def catalog_state(tx: Transaction, *, account_id: str, stale_after: timedelta) -
     return ("none" if failed is None else "failed"), None
 
 
-def status(tx: Transaction, *, account_id: str, stale_after: timedelta) -> Status:
-    """Return the service as a whole."""
+def count_states(tx: Transaction) -> dict[str, int]:
+    """Return how many jobs are in each state that occurs. Walks an index of all jobs: 50 ms for each million."""
+    counted = tx.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
+    return {row[0]: row[1] for row in counted}
+
+
+def status(tx: Transaction, *, account_id: str, stale_after: timedelta, states: dict[str, int]) -> Status:
+    """Return the service as a whole. ``states``: what :func:`count_states` returned."""
     house = tx.execute(select(installation)).one()
     state, fetched_at = catalog_state(tx, account_id=account_id, stale_after=stale_after)
     windows = tx.execute(select(rate_windows).order_by(rate_windows.c.route, rate_windows.c.bucket))
@@ -231,7 +237,6 @@ def status(tx: Transaction, *, account_id: str, stale_after: timedelta) -> Statu
         "refused",
         "refused_at",
     )
-    counted = tx.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
     return Status(
         installation=house.id,
         alarms=alarms(tx, account_id),
@@ -239,5 +244,5 @@ def status(tx: Transaction, *, account_id: str, stale_after: timedelta) -> Statu
         catalog=state,
         catalog_fetched_at=fetched_at,
         worker_seen_at=house.alive_at,
-        states={row[0]: row[1] for row in counted},
+        states=states,
     )

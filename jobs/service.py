@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +32,9 @@ from jobs.views import FleetView, JobDetail, JobView, Status
 
 STALE_AFTER: Final = timedelta(minutes=15)
 """A catalog older than this is refreshed; it is served all the same."""
+COUNTED_SECONDS: Final = 10.0
+"""Where counting all jobs takes long, it is done this seldom."""
+_DEAR_SECONDS: Final = 0.05
 _CHUNK: Final = 500
 _CANCELLABLE: Final = (State.SUBMITTED, State.QUEUED, State.DISPATCHED, State.CREATING, State.UNCERTAIN)
 
@@ -90,6 +94,14 @@ class Cancelled:
     """Under way: they end, or are deleted, as soon as their create's outcome is known."""
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """The jobs by state, for as long as they need not be counted again."""
+
+    states: dict[str, int]
+    until: float
+
+
 class Service:
     """The jobs of one installation.
 
@@ -101,6 +113,7 @@ class Service:
         notify: called after a commit that made work; best effort, never raises.
         dice: randomness for ids.
         account_id: the account that jobs are created in.
+        monotonic: the process's clock, for how long counting takes.
 
     """
 
@@ -114,6 +127,7 @@ class Service:
         notify: Callable[[], None],
         dice: Random,
         account_id: str = "default",
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._vault = vault
@@ -122,6 +136,8 @@ class Service:
         self._notify = notify
         self._dice = dice
         self._account_id = account_id
+        self._monotonic = monotonic
+        self._counted: _Counted | None = None
 
     # Submit ----------------------------------------------------------------------------------------------------------
 
@@ -338,9 +354,19 @@ class Service:
         return None if ref is None else self.fleet(ref, tenant).id
 
     def status(self) -> Status:
-        """Return alarms, windows, catalog and counts."""
+        """Return alarms, windows, catalog and counts; where counting takes long, they are up to 10 s old."""
         with self._database.read() as tx:
-            return queries.status(tx, account_id=self._account_id, stale_after=STALE_AFTER)
+            states = self._count_states(tx)
+            return queries.status(tx, account_id=self._account_id, stale_after=STALE_AFTER, states=states)
+
+    def _count_states(self, tx: Transaction) -> dict[str, int]:
+        began = self._monotonic()
+        if self._counted is not None and began < self._counted.until:
+            return self._counted.states
+        states = queries.count_states(tx)
+        dear = self._monotonic() - began > _DEAR_SECONDS
+        self._counted = _Counted(states, began + COUNTED_SECONDS) if dear else None
+        return states
 
     def catalog_state(self) -> str:
         """Return ``fresh``, ``stale``, ``none`` (not read yet) or ``failed`` (the first read failed)."""
@@ -396,7 +422,7 @@ def _cancel_some(tx: Transaction, fleet_id: str, first: int, *, actor: str) -> t
         jobs.c.state.in_(_CANCELLABLE),
         jobs.c.ending.is_distinct_from("cancel"),
     )
-    found = transitions.select_records(tx, *open_ones, order_by=(jobs.c.position,))
+    found = transitions.select_records(tx, *open_ones)
     sure = [job for job in found if _is_sure(job)]
     ended = len(transitions.all_cancelled(tx, sure, actor=actor))
     noted = sum(
