@@ -13,12 +13,14 @@ from sqlalchemy import BindParameter, and_, bindparam, delete, exists, func, sel
 from jobs import shares, transitions, windows
 from jobs.database import Transaction
 from jobs.records import (
+    RECORD_COLUMNS,
     JobRecord,
     accounts,
     in_state,
     installation,
     jobs,
     rate_windows,
+    record,
     tenants,
     tokens,
 )
@@ -55,6 +57,17 @@ class Admission:
     """Another worker holds the window; try again soon."""
     next_at: datetime | None = None
     """When to try again; None: as soon as something is submitted."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A job that was admitted, as its create finds it."""
+
+    job: JobRecord
+    unopened: bool
+    """No call of its window was sent yet."""
+    sick: bool
+    """Its account is paused, is being probed, or had a fault last."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +112,7 @@ def _columns(window: Window) -> dict[str, Any]:
     return {name: getattr(window, name) for name in _WINDOW_FIELDS}
 
 
+_SICK: Final = (accounts.c.faults > 0) | accounts.c.probe_at.is_not(None)
 # Statements that every call or every turn needs are built once: building one costs more than running it.
 _TOKEN: Final[BindParameter[Any]] = bindparam("token")
 _ROUTE: Final[BindParameter[Any]] = bindparam("route_")
@@ -181,6 +195,23 @@ def spend(tx: Transaction, *, token_id: str, route: str) -> datetime | None:
         spent = windows.opened(windows.granted(bucket.window, 1, tx.now), tx.now)
         _write(tx, token_id, route, before, replace(bucket, window=spent))
     return None
+
+
+_GRANT: Final = select(
+    *RECORD_COLUMNS,
+    exists().where(
+        rate_windows.c.token_id == jobs.c.token_id,
+        rate_windows.c.route == CREATE,
+        rate_windows.c.opened_at.is_(None),
+    ),
+    exists().where(accounts.c.id == jobs.c.account_id, _SICK),
+).where(jobs.c.id == bindparam("job"))
+
+
+def load_grant(tx: Transaction, job_id: str) -> Grant | None:
+    """Return a job with what its create needs to know, in one statement; None: there is no such job."""
+    row = tx.execute(_GRANT, {"job": job_id}).first()
+    return None if row is None else Grant(record(row[:-2]), unopened=bool(row[-2]), sick=bool(row[-1]))
 
 
 def open_window(tx: Transaction, job: JobRecord, *, route: str = CREATE) -> None:
@@ -435,7 +466,7 @@ def fault(tx: Transaction, account_id: str) -> None:
 
 _HEAL: Final = (
     update(accounts)
-    .where(accounts.c.id == bindparam("account"), (accounts.c.faults > 0) | accounts.c.probe_at.is_not(None))
+    .where(accounts.c.id == bindparam("account"), _SICK)
     .values(faults=0, probe_at=None, paused_at=None, paused_code=None, paused_reason=None)
 )
 
