@@ -159,7 +159,7 @@ class Service:
             )
 
         def store() -> Submission:
-            report = self._validate(request, catalog)
+            report = self._validate(request, catalog, tenant)
             if report.faults and (request.on_invalid == "refuse" or report.refuses_all):
                 raise InvalidRequest(report.faults)
             draft = self._draft(request, report.labels, report, catalog, tenant, actor, fleet_id, request_id)
@@ -190,7 +190,7 @@ class Service:
         catalog = self._catalogs(self._account_id)
 
         def store() -> Submission:
-            report = None if catalog is None else self._validate(request, catalog)
+            report = None if catalog is None else self._validate(request, catalog, tenant)
             if report is not None and report.refuses_all:
                 raise InvalidRequest(report.faults)
             labels = labels_of(request) if report is None else report.labels
@@ -205,12 +205,12 @@ class Service:
         if code in {"unauthorized", "missing_scope"}:
             raise AccountPaused(code, reason or "the token is not accepted")
 
-    def _validate(self, request: FleetRequest, catalog: Catalog) -> Report:
+    def _validate(self, request: FleetRequest, catalog: Catalog, tenant: str) -> Report:
         with self._database.read() as tx:
             return validate(
                 request,
                 catalog,
-                rules=Rules(max_count=self._guards.max_count),
+                rules=Rules(max_count=fleet_rows.guards_of(tx, tenant, self._guards).max_count),
                 now=tx.now,
                 taken_labels=lambda labels: queries.taken_labels(tx, self._account_id, list(labels)),
             )
@@ -267,7 +267,7 @@ class Service:
         if replayed is not None:
             return replayed
         if draft.catalog is not None:
-            report = self._validate(draft.request, draft.catalog)
+            report = self._validate(draft.request, draft.catalog, draft.tenant)
             if report.faults:
                 raise InvalidRequest(report.faults)
         raise IdempotencyConflict(

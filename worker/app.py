@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api_client import LinodeClient, Timeouts
 from jobs.database import Database
+from jobs.fleets import Guards
 from jobs.records import installation
 from jobs.requests import InvalidRequest, parse_request
 from jobs.service import Service, ServiceError
@@ -160,7 +161,7 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
     )
     engine = Engine(parts, _identity(config, database), config.pace)
     executor = ThreadPoolExecutor(CHORE_THREADS, thread_name_prefix="chore")
-    loop = Loop(engine, build_chores(engine, cache), executor, limits=config.limits, log=log)
+    loop = Loop(engine, build_chores(engine, cache, config.guards), executor, limits=config.limits, log=log)
     service = Service(
         database,
         vault=vault,
@@ -187,7 +188,7 @@ def _identity(config: WorkerConfig, database: Database) -> Identity:
     return Identity(found, config.account_id, fingerprint(config.token), config.name)
 
 
-def build_chores(engine: Engine, cache: CatalogCache) -> list[Chore]:
+def build_chores(engine: Engine, cache: CatalogCache, guards: Guards) -> list[Chore]:
     """Return every chore of a worker."""
     return [
         Refresh(engine, cache.offer),
@@ -196,7 +197,7 @@ def build_chores(engine: Engine, cache: CatalogCache) -> list[Chore]:
         Removal(engine),
         Reconcile(engine),
         Sweep(engine),
-        Intake(engine),
+        Intake(engine, guards),
     ]
 
 

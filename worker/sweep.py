@@ -9,6 +9,7 @@ from jobs import backoff, fleets, house, transitions
 from jobs.catalog import Catalog
 from jobs.chores import Claim
 from jobs.database import Transaction
+from jobs.fleets import Guards
 from jobs.records import JobRecord, jobs
 from jobs.states import Event, State
 from jobs.transitions import Reason
@@ -65,8 +66,9 @@ class Intake:
     name = "intake"
     lease = timedelta(seconds=30)
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, guards: Guards | None = None) -> None:
         self._engine = engine
+        self._guards = guards or Guards()
 
     def wanted(self, tx: Transaction) -> datetime | None:
         """Return now where a job waits for a catalog that is there by now."""
@@ -84,6 +86,7 @@ class Intake:
             return tx.now + engine.pace.tick
 
     def _validate(self, tx: Transaction, catalog: Catalog) -> None:
-        account = self._engine.identity.account_id
-        while fleets.validate_submitted(tx, catalog, account_id=account, actor=self._engine.actor):
+        engine = self._engine
+        account, actor = engine.identity.account_id, engine.actor
+        while fleets.validate_submitted(tx, catalog, account_id=account, actor=actor, guards=self._guards):
             pass

@@ -173,9 +173,10 @@ def test_the_first_catalog_settles_what_waited(database):
     service = make_service(database, catalogs=lambda _account: None)
     request = fleet_request({"count": 2}, {"type": "g6-gone-1"}, {"region": "eu-west"})
     done = service.accept(request, fleet_id=str(uuid4()), tenant=TENANT, actor=ACTOR)
+    intake = {"account_id": ACCOUNT, "actor": ACTOR, "guards": Guards()}
     with database.write() as tx:
-        assert fleet_rows.validate_submitted(tx, catalog(), account_id=ACCOUNT, actor=ACTOR) == 4
-        assert fleet_rows.validate_submitted(tx, catalog(), account_id=ACCOUNT, actor=ACTOR) == 0
+        assert fleet_rows.validate_submitted(tx, catalog(), **intake) == 4
+        assert fleet_rows.validate_submitted(tx, catalog(), **intake) == 0
     assert service.fleet(done.fleet.id, TENANT).states == {"rejected": 1, "queued": 3}
     with database.write() as tx:
         fleet_rows.release(tx, TENANT)

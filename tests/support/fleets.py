@@ -152,6 +152,7 @@ def job_row(
         "image": GROUP["image"],
         "booted": True,
         "priority": 0,
+        "pinned": False,
         "state": state.value,
         "version": 1,
         "attempt": 1,
