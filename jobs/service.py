@@ -145,9 +145,9 @@ class Service:
             ValueError: the fleet id is no UUID.
 
         """
-        digest = _digest(request)
+        digests = self._digests(request)
         fleet_id = None if fleet_id is None else _chosen(fleet_id)
-        replay = partial(self._replay, tenant, idempotency_key, fleet_id, digest)
+        replay = partial(self._replay, tenant, idempotency_key, fleet_id, digests)
         replayed = replay()
         if replayed is not None:
             return replayed
@@ -163,7 +163,7 @@ class Service:
             if report.faults and (request.on_invalid == "refuse" or report.refuses_all):
                 raise InvalidRequest(report.faults)
             draft = self._draft(request, report.labels, report, catalog, tenant, actor, fleet_id, request_id)
-            return self._store(draft, idempotency_key, digest)
+            return self._store(draft, idempotency_key, digests)
 
         return _unless_replayed(store, replay)
 
@@ -181,9 +181,9 @@ class Service:
         """
         if request.has_secrets:
             raise SecretsRefused("a request by Celery must carry no secrets: use HTTP, or authorized_keys")
-        digest = _digest(request)
+        digests = self._digests(request)
         fleet_id = _chosen(fleet_id)
-        replay = partial(self._replay, tenant, None, fleet_id, digest)
+        replay = partial(self._replay, tenant, None, fleet_id, digests)
         replayed = replay()
         if replayed is not None:
             return replayed
@@ -195,7 +195,7 @@ class Service:
                 raise InvalidRequest(report.faults)
             labels = labels_of(request) if report is None else report.labels
             draft = self._draft(request, labels, report, catalog, tenant, actor, fleet_id, None)
-            return self._store(draft, None, digest)
+            return self._store(draft, None, digests)
 
         return _unless_replayed(store, replay)
 
@@ -248,22 +248,30 @@ class Service:
             raise SecretsRefused("no encryption key is configured (NODEWRIGHT_ENCRYPTION_KEYS)")
         return self._vault.seal(found)
 
-    def _store(self, draft: Draft, key: str | None, digest: str) -> Submission:
+    def _digests(self, request: FleetRequest) -> tuple[str, ...]:
+        """Return what tells this request from others, the newest first; another password is another request."""
+        whole = {"request": request.public(), "secrets": [group.secrets() for group in request.groups]}
+        content = json.dumps(whole, sort_keys=True).encode()
+        if self._vault is not None and request.has_secrets:
+            return self._vault.marks(content)
+        return (hashlib.sha256(content).hexdigest(),)
+
+    def _store(self, draft: Draft, key: str | None, digests: tuple[str, ...]) -> Submission:
         try:
             with self._database.write() as tx:
                 fleet_id = draft.fleet_id or new_id(tx.now, self._dice)
-                draft = _identified(draft, fleet_id, key, digest)
+                draft = _identified(draft, fleet_id, key, digests[0])
                 fleet_rows.insert_fleet(tx, draft, guards=self._guards, dice=self._dice)
         except IntegrityError:
             # Somebody else was quicker: with the same key or fleet id (then it is the same fleet), or with a label.
-            return self._replay_or_clash(draft, digest)
+            return self._replay_or_clash(draft, digests)
         self._notify()
         faults = () if draft.report is None else draft.report.faults
         warnings = () if draft.report is None else draft.report.warnings
         return Submission(self.fleet(draft.fleet_id, draft.tenant), warnings, faults)
 
-    def _replay_or_clash(self, draft: Draft, digest: str) -> Submission:
-        replayed = self._replay(draft.tenant, draft.idempotency_key, draft.fleet_id, digest)
+    def _replay_or_clash(self, draft: Draft, digests: tuple[str, ...]) -> Submission:
+        replayed = self._replay(draft.tenant, draft.idempotency_key, draft.fleet_id, digests)
         if replayed is not None:
             return replayed
         if draft.catalog is not None:
@@ -274,12 +282,14 @@ class Service:
             "another request took the same fleet id or labels at the same moment; send it again"
         )
 
-    def _replay(self, tenant: str, key: str | None, fleet_id: str | None, digest: str) -> Submission | None:
+    def _replay(
+        self, tenant: str, key: str | None, fleet_id: str | None, digests: tuple[str, ...]
+    ) -> Submission | None:
         with self._database.read() as tx:
             found = _find_earlier(tx, tenant, key, fleet_id)
             if found is None:
                 return None
-            if found.request_hash != digest or found.tenant_id != tenant:
+            if found.request_hash not in digests or found.tenant_id != tenant:
                 raise IdempotencyConflict("this idempotency key or fleet id was used for another request")
             view = queries.find_fleet(tx, found.id, tenant=tenant)
         return None if view is None else Submission(view, replayed=True)
@@ -437,9 +447,3 @@ def _find_earlier(tx: Transaction, tenant: str, key: str | None, fleet_id: str |
             columns.where(fleets.c.tenant_id == tenant, fleets.c.idempotency_key == key)
         ).first()
     return None
-
-
-def _digest(request: FleetRequest) -> str:
-    # The secrets take part, so that another password is another request; a digest of all of it reveals none.
-    whole = {"request": request.public(), "secrets": [group.secrets() for group in request.groups]}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

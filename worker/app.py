@@ -24,6 +24,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from api_client import LinodeClient, Timeouts
+from jobs.accounts import fingerprint
 from jobs.database import Database
 from jobs.fleets import Guards
 from jobs.records import installation
@@ -32,7 +33,7 @@ from jobs.service import Service, ServiceError
 from jobs.vault import Vault
 from worker.cache import CatalogCache, connect
 from worker.config import WorkerConfig
-from worker.engine import Engine, Identity, Parts, fingerprint
+from worker.engine import Engine, Identity, Parts
 from worker.lookup import Lookup
 from worker.loop import Chore, Loop
 from worker.reconcile import Reconcile

@@ -4,7 +4,6 @@ The run of a create is a list of phases over one record: claim, send, settle. Ea
 alone, so that a death between any two of them leaves something that the chores can go on from.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -109,11 +108,6 @@ class Answer:
     outcome: Outcome
     facts: RateFacts = field(default_factory=RateFacts)
     written: float | None = None
-
-
-def fingerprint(token: str) -> str:
-    """Return a token's name in the database: it tells tokens apart and reveals none."""
-    return hashlib.sha256(b"nodewright token\0" + token.encode()).hexdigest()[:16]
 
 
 class Engine:

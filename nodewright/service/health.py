@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from jobs.service import Service
 from jobs.states import State
 from jobs.views import Status
-from nodewright.service.access import PageReader
+from nodewright.service.access import Overseer
 from nodewright.service.deps import Deps
 from nodewright.service.problems import RETRY_SECONDS, Problem
 
@@ -32,7 +32,7 @@ def readyz(deps: Deps) -> dict[str, Any]:
     return {"status": "ready", "catalog": deps.service.catalog_state()}
 
 
-def metrics(deps: Deps, reader: PageReader) -> Response:  # noqa: ARG001 - who may read it
+def metrics(deps: Deps, reader: Overseer) -> Response:  # noqa: ARG001 - who may read it
     """Answer a few gauges in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Gauges(deps.service))

@@ -25,6 +25,7 @@ from sqlalchemy import select, text
 
 from api_client import Clock, LinodeClient
 from jobs import admission, house
+from jobs.accounts import fingerprint
 from jobs.admission import Limit
 from jobs.catalog import Catalog
 from jobs.database import Database, Transaction
@@ -42,7 +43,7 @@ from simulator.limits import Bucket, Limits
 from tests.explorer.schedule import Schedule
 from tests.explorer.twists import TWISTS
 from worker.config import Pace, WorkerConfig
-from worker.engine import Engine, Identity, Parts, fingerprint
+from worker.engine import Engine, Identity, Parts
 from worker.lookup import Lookup
 from worker.loop import Loop
 from worker.reconcile import Reconcile

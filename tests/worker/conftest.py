@@ -14,6 +14,7 @@ from api_client import Clock, LinodeClient
 from jobs import chores as chore_rows
 from jobs import fleets as fleet_rows
 from jobs import house
+from jobs.accounts import fingerprint
 from jobs.database import Database
 from jobs.records import accounts, chores, installation, job_events, jobs
 from jobs.schema import upgrade
@@ -23,7 +24,7 @@ from simulator import Bucket, Faults, Limits, World, WorldSettings, WorldTranspo
 from tests.support.clock import FakeClock
 from tests.support.fleets import ACCOUNT, catalog, fleet_request, make_service, read_job, timeline
 from worker.config import Pace, WorkerConfig
-from worker.engine import Engine, Identity, Parts, fingerprint
+from worker.engine import Engine, Identity, Parts
 from worker.loop import Loop
 
 TOKEN = "simulated-token"
