@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, case, insert, or_, select, update
+from sqlalchemy import and_, case, insert, or_, select, update
 
 from jobs import transitions
 from jobs.catalog import Catalog
 from jobs.cost import format_usd, hourly_microusd
 from jobs.database import Transaction
 from jobs.identity import new_ids
-from jobs.records import JobRecord, fleets, job_events, jobs, tenants
+from jobs.records import JobRecord, fleets, in_state, job_events, jobs, tenants
 from jobs.requests import FleetRequest, GroupRequest, InvalidRequest, RequestFault
 from jobs.states import Event, State
 from jobs.transitions import Reason
@@ -307,25 +307,19 @@ def _settle_submitted(
 # Secrets -------------------------------------------------------------------------------------------------------------
 
 
+_NEEDS: Final = select(jobs.c.id).where(jobs.c.fleet_id == fleets.c.id, in_state(*_UNBOUGHT)).exists()
+_UNNEEDED: Final = and_(fleets.c.sealed.is_not(None), ~_NEEDS)
+_ANY_UNNEEDED: Final = select(fleets.c.id).where(_UNNEEDED).limit(1)
+
+
 def keeps_secrets(tx: Transaction) -> bool:
     """Whether a fleet's secrets may be erased: it keeps some, and none of its jobs may still need them."""
-    return tx.execute(select(fleets.c.id).where(_unneeded()).limit(1)).first() is not None
-
-
-def _unneeded() -> ColumnElement[bool]:
-    needs = (
-        select(jobs.c.id)
-        .where(jobs.c.fleet_id == fleets.c.id, jobs.c.state.in_([state.value for state in _UNBOUGHT]))
-        .exists()
-    )
-    return and_(fleets.c.sealed.is_not(None), ~needs)
+    return tx.execute(_ANY_UNNEEDED).first() is not None
 
 
 def erase_secrets(tx: Transaction) -> int:
     """Erase the sealed secrets of fleets whose creates are all over; return how many."""
-    return int(
-        tx.execute(update(fleets).where(_unneeded()).values(sealed=None, secrets_erased=True)).rowcount
-    )
+    return int(tx.execute(update(fleets).where(_UNNEEDED).values(sealed=None, secrets_erased=True)).rowcount)
 
 
 def load_group(tx: Transaction, fleet_id: str, group: int) -> tuple[dict[str, Any], bytes | None, bool]:

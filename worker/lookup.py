@@ -13,7 +13,7 @@ from jobs import admission, backoff, transitions
 from jobs.chores import Claim
 from jobs.database import Transaction
 from jobs.identity import installation_tag, parse_attempt_tags
-from jobs.records import JobRecord, jobs
+from jobs.records import JobRecord, in_open_state, jobs
 from jobs.states import State
 from jobs.transitions import Reason
 from worker.config import LIST_INSTANCES
@@ -23,11 +23,12 @@ from worker.outcomes import facts_of
 _CHUNK: Final = 100
 _LABELS: Final = 25
 """Labels in one list's filter, which travels in a header."""
+_WAITING: Final = and_(in_open_state(State.UNCERTAIN), jobs.c.parked_at.is_(None))
+_NEXT: Final = select(func.min(jobs.c.run_after)).where(_WAITING)
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
-    waits = and_(jobs.c.state == State.UNCERTAIN.value, jobs.c.run_after <= now)
-    return and_(waits, jobs.c.parked_at.is_(None))
+    return and_(_WAITING, jobs.c.run_after <= now)
 
 
 def list_instances(engine: Engine, where: Filter) -> list[Instance]:
@@ -53,8 +54,7 @@ class Lookup:
 
     def wanted(self, tx: Transaction) -> datetime | None:
         """Return when the next look is due."""
-        waits = and_(jobs.c.state == State.UNCERTAIN.value, jobs.c.parked_at.is_(None))
-        moment: datetime | None = tx.execute(select(func.min(jobs.c.run_after)).where(waits)).scalar()
+        moment: datetime | None = tx.execute(_NEXT).scalar()
         return moment
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike

@@ -42,14 +42,14 @@ class Kind(StrEnum):
     ORPHAN = "orphan"
     """Of an ended job or attempt, and no row owns it: it goes."""
     STRANGE = "strange"
-    """Tagged, but without a row: reported, never touched."""
+    """It carries our installation's tag, but leads to no row: reported, never touched."""
 
 
-def classify(tag: AttemptTag, job: JobRecord | None, *, owned: bool) -> Kind:
-    """Say what an instance with this attempt's tag is. ``owned``: some row has its id."""
+def classify(tag: AttemptTag | None, job: JobRecord | None, *, owned: bool) -> Kind:
+    """Say what an instance of ours is by its attempt's tag, if it has one. ``owned``: some row has its id."""
     if owned:
         return Kind.OWNED
-    if job is None:
+    if tag is None or job is None:
         return Kind.STRANGE
     if tag.attempt != job.attempt or job.linode_id is not None or job.state in _ENDED:
         return Kind.ORPHAN
@@ -60,10 +60,10 @@ def classify(tag: AttemptTag, job: JobRecord | None, *, owned: bool) -> Kind:
 
 @dataclass(frozen=True)
 class Finding:
-    """One instance, what it is, and the job that its tag names."""
+    """One instance, what it is, and the job that its attempt's tag names."""
 
     instance: Instance
-    tag: AttemptTag
+    tag: AttemptTag | None
     job: JobRecord | None
     kind: Kind
 
@@ -114,14 +114,15 @@ class Reconcile:
         return found
 
     def _compare(self, tx: Transaction, listed: Sequence[Instance]) -> Iterator[Finding]:
-        tagged = [(instance, tags[-1]) for instance in listed if (tags := parse_attempt_tags(instance.tags))]
-        ids = [tag.job_id for _, tag in tagged]
+        tags = {instance.id: _last_tag(instance) for instance in listed}
+        ids = {tag.job_id for tag in tags.values() if tag is not None}
         known = {job.id: job for job in transitions.select_records(tx, jobs.c.id.in_(ids))}
         account = jobs.c.account_id == self._engine.identity.account_id
-        mine = and_(account, jobs.c.linode_id.in_([instance.id for instance, _ in tagged]))
+        mine = and_(account, jobs.c.linode_id.in_(tags))
         owned = set(tx.execute(select(jobs.c.linode_id).where(mine)).scalars())
-        for instance, tag in tagged:
-            job = known.get(tag.job_id)
+        for instance in listed:
+            tag = tags[instance.id]
+            job = None if tag is None else known.get(tag.job_id)
             yield Finding(instance, tag, job, classify(tag, job, owned=instance.id in owned))
 
     # Acting ----------------------------------------------------------------------------------------------------------
@@ -196,3 +197,8 @@ class Reconcile:
         except LinodeError:
             return False
         return True
+
+
+def _last_tag(instance: Instance) -> AttemptTag | None:
+    tags = parse_attempt_tags(instance.tags)
+    return tags[-1] if tags else None

@@ -10,14 +10,16 @@ from jobs.catalog import Catalog
 from jobs.chores import Claim
 from jobs.database import Transaction
 from jobs.fleets import Guards
-from jobs.records import JobRecord, jobs
+from jobs.records import JobRecord, in_state, jobs
 from jobs.states import Event, State
 from jobs.transitions import Reason
 from worker.engine import Engine
 
 _CHUNK: Final = 200
 _INSTANT: Final = timedelta(microseconds=1)
-_LEASED: Final = (State.DISPATCHED.value, State.CREATING.value)
+_LEASED: Final = in_state(State.DISPATCHED, State.CREATING)
+_NEXT: Final = select(func.min(jobs.c.lease_until)).where(_LEASED)
+_ANY_SUBMITTED: Final = select(jobs.c.id).where(in_state(State.SUBMITTED)).limit(1)
 
 
 class Sweep:
@@ -33,8 +35,7 @@ class Sweep:
         """Return when the next lease runs out, or now where a fleet keeps secrets that none of its jobs needs."""
         if fleets.keeps_secrets(tx):
             return tx.now
-        leased = jobs.c.state.in_(_LEASED)
-        moment: datetime | None = tx.execute(select(func.min(jobs.c.lease_until)).where(leased)).scalar()
+        moment: datetime | None = tx.execute(_NEXT).scalar()
         return None if moment is None else moment + _INSTANT
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
@@ -47,7 +48,7 @@ class Sweep:
 
 
 def _lapsed(tx: Transaction, *, limit: int) -> list[JobRecord]:
-    over = and_(jobs.c.state.in_(_LEASED), jobs.c.lease_until < tx.now)
+    over = and_(_LEASED, jobs.c.lease_until < tx.now)
     return transitions.select_records(tx, over, order_by=(jobs.c.lease_until,), limit=limit)
 
 
@@ -73,7 +74,7 @@ class Intake:
     def wanted(self, tx: Transaction) -> datetime | None:
         """Return now where a job waits for a catalog that is there by now."""
         account = self._engine.identity.account_id
-        waits = transitions.select_records(tx, jobs.c.state == State.SUBMITTED.value, limit=1)
+        waits = tx.execute(_ANY_SUBMITTED).first() is not None
         return tx.now if waits and house.catalog_version(tx, account) else None
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
