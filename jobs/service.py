@@ -347,15 +347,15 @@ class Service:
     def _fleet_id(self, ref: str | None, tenant: str) -> str | None:
         return None if ref is None else self.fleet(ref, tenant).id
 
-    def status(self) -> Status:
-        """Return alarms, windows, catalog and counts."""
+    def status(self, tenant: str | None = None) -> Status:
+        """Return alarms, windows, catalog and counts: the tenant's part, or (None) of the whole installation."""
         with self._database.read() as tx:
-            return queries.status(tx, account_id=self._account_id, stale_after=STALE_AFTER)
+            return queries.status(tx, stale_after=STALE_AFTER, tenant=tenant)
 
-    def catalog_state(self) -> str:
+    def catalog_state(self, tenant: str | None = None) -> str:
         """Return ``fresh``, ``stale``, ``none`` (not read yet) or ``failed`` (the first read failed)."""
         with self._database.read() as tx:
-            return queries.catalog_state(tx, account_id=self._account_id, stale_after=STALE_AFTER)[0]
+            return queries.catalog_state(tx, queries.account_ids(tx, tenant), stale_after=STALE_AFTER)[0]
 
     # Resolve ---------------------------------------------------------------------------------------------------------
 

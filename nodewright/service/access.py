@@ -35,9 +35,9 @@ def require_overseer(request: Request) -> Principal | None:
     return None if found is None else _with("admin", found)
 
 
-def sees_all(key: Principal | None) -> bool:
-    """Whether somebody may see the installation as a whole, beyond the own tenant's part. None: its own machine."""
-    return key is None or "admin" in key.scopes
+def part_of(key: Principal | None) -> str | None:
+    """Return the tenant whose part of the status somebody may see, or None: all of it."""
+    return None if key is None or "admin" in key.scopes else key.tenant
 
 
 def _person(request: Request) -> Principal | None:

@@ -68,9 +68,10 @@ def _jobs(status: Status) -> GaugeMetricFamily:
 
 
 def _windows(name: str, documentation: str, status: Status, field: str) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, documentation, labels=["route", "bucket"])
+    family = GaugeMetricFamily(name, documentation, labels=["account", "token", "route", "bucket"])
     for window in status.windows:
-        family.add_metric([window.route, str(window.bucket)], getattr(window, field))
+        labels = [window.account, window.token, window.route, str(window.bucket)]
+        family.add_metric(labels, getattr(window, field))
     return family
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from jobs.requests import FleetRequest, parse_request
 from jobs.service import CatalogUnavailable, Submission
 from jobs.states import State
-from nodewright.service.access import Operator, Reader, Submitter
+from nodewright.service.access import Operator, Reader, Submitter, part_of
 from nodewright.service.bodies import JsonBody
 from nodewright.service.deps import Deps, ServiceDeps
 from nodewright.service.problems import Problem, malformed
@@ -62,7 +62,7 @@ def _submit(
                 request_id=request_id,
             )
         except CatalogUnavailable:
-            if deps.service.catalog_state() != "none" or time.monotonic() > deadline:
+            if deps.service.catalog_state(key.tenant) != "none" or time.monotonic() > deadline:
                 raise
             threading.Event().wait(0.2)
 
@@ -126,14 +126,14 @@ def _resolution(body: object) -> int | None:
     raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail)
 
 
-def show_rate_windows(deps: Deps, key: Reader) -> dict[str, Any]:  # noqa: ARG001 - a key is needed
+def show_rate_windows(deps: Deps, key: Reader) -> dict[str, Any]:
     """Show what the API's rate limits still allow."""
-    return {"rate_windows": [window.to_json() for window in deps.service.status().windows]}
+    return {"rate_windows": [window.to_json() for window in deps.service.status(part_of(key)).windows]}
 
 
-def show_status(deps: Deps, key: Reader) -> dict[str, Any]:  # noqa: ARG001 - a key is needed
+def show_status(deps: Deps, key: Reader) -> dict[str, Any]:
     """Show alarms, catalogs, rate windows, and when a worker was last seen."""
-    return deps.service.status().to_json()
+    return deps.service.status(part_of(key)).to_json()
 
 
 def install(app: FastAPI) -> None:
