@@ -116,7 +116,8 @@ class PlacementGroup(_Model):
 class GroupRequest(_Model):
     """Instances of one kind: how many, and the fields of the create call, unset ones left to the API.
 
-    `name` is usable in the label pattern as `{group}`. `user_data` is plain text as typed; it is
+    `name` is usable in the label pattern as `{group}`. `reveal_root_pass` has a strong password made for the
+    group, which the answer to the submit shows. `user_data` is plain text as typed; it is
     base64-encoded when sent (`encode_user_data`). Sizes are in MB.
     """
 
@@ -128,6 +129,7 @@ class GroupRequest(_Model):
     label_pattern: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     tags: list[str] = []
     root_pass: SecretStr | None = None
+    reveal_root_pass: bool = False
     authorized_keys: list[str] = []
     authorized_users: list[str] = []
     user_data: SecretStr | None = None
@@ -194,8 +196,12 @@ class FleetRequest(_Model):
 
     @property
     def has_secrets(self) -> bool:
-        """Whether any group carries a password, user data or StackScript data."""
-        return any(getattr(group, field) is not None for group in self.groups for field in SECRET_FIELDS)
+        """Whether any group carries a password, user data or StackScript data, or wants a password to be shown."""
+        return any(
+            group.reveal_root_pass or getattr(group, field) is not None
+            for group in self.groups
+            for field in SECRET_FIELDS
+        )
 
     def public(self) -> dict[str, Any]:
         """Return the request as a JSON-able dict without secrets."""

@@ -13,9 +13,10 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from jobs import credentials, house, queries, transitions
 from jobs import fleets as fleet_rows
-from jobs import house, queries, transitions
 from jobs.catalog import Catalog
+from jobs.credentials import RootPassword
 from jobs.database import Database, Transaction
 from jobs.fleets import Draft, Guards
 from jobs.identity import new_id
@@ -26,7 +27,7 @@ from jobs.requests import FleetRequest, InvalidRequest, RequestFault, RequestWar
 from jobs.states import State
 from jobs.transitions import InstanceFacts
 from jobs.validation import Report, Rules, validate
-from jobs.vault import Vault
+from jobs.vault import UnreadableSecretError, Vault
 from jobs.views import FleetView, JobDetail, JobView, Status
 
 STALE_AFTER: Final = timedelta(minutes=15)
@@ -78,6 +79,8 @@ class Submission:
     """Why some of its jobs were rejected (``on_invalid: skip``)."""
     replayed: bool = False
     """Whether it had been accepted before, under the same key."""
+    root_passwords: tuple[RootPassword, ...] = ()
+    """Those that were made to be revealed, as long as the database still keeps them."""
 
 
 @dataclass(frozen=True)
@@ -240,8 +243,7 @@ class Service:
         )
 
     def _seal(self, request: FleetRequest) -> bytes | None:
-        secrets = {str(position): group.secrets() for position, group in enumerate(request.groups)}
-        found = {position: values for position, values in secrets.items() if values}
+        found = credentials.gather(request, self._dice)
         if not found:
             return None
         if self._vault is None:
@@ -268,7 +270,17 @@ class Service:
         self._notify()
         faults = () if draft.report is None else draft.report.faults
         warnings = () if draft.report is None else draft.report.warnings
-        return Submission(self.fleet(draft.fleet_id, draft.tenant), warnings, faults)
+        passwords = self._revealed([group.public() for group in draft.request.groups], draft.sealed)
+        fleet = self.fleet(draft.fleet_id, draft.tenant)
+        return Submission(fleet, warnings, faults, root_passwords=passwords)
+
+    def _revealed(self, groups: list[dict[str, Any]], sealed: bytes | None) -> tuple[RootPassword, ...]:
+        if self._vault is None or sealed is None:
+            return ()
+        try:
+            return credentials.revealed(groups, self._vault.open(sealed))
+        except UnreadableSecretError:
+            return ()
 
     def _replay_or_clash(self, draft: Draft, digests: tuple[str, ...]) -> Submission:
         replayed = self._replay(draft.tenant, draft.idempotency_key, draft.fleet_id, digests)
@@ -292,7 +304,11 @@ class Service:
             if found.request_hash not in digests or found.tenant_id != tenant:
                 raise IdempotencyConflict("this idempotency key or fleet id was used for another request")
             view = queries.find_fleet(tx, found.id, tenant=tenant)
-        return None if view is None else Submission(view, replayed=True)
+        if view is None:
+            return None
+        # A first answer may have been lost: whoever sends the same request again is shown the same passwords.
+        passwords = self._revealed(found.groups, found.sealed)
+        return Submission(view, replayed=True, root_passwords=passwords)
 
     # Read ------------------------------------------------------------------------------------------------------------
 
@@ -437,7 +453,7 @@ def _identified(draft: Draft, fleet_id: str, key: str | None, digest: str) -> Dr
 
 
 def _find_earlier(tx: Transaction, tenant: str, key: str | None, fleet_id: str | None) -> Any:  # noqa: ANN401 - a row
-    columns = select(fleets.c.id, fleets.c.tenant_id, fleets.c.request_hash)
+    columns = select(fleets.c.id, fleets.c.tenant_id, fleets.c.request_hash, fleets.c.groups, fleets.c.sealed)
     if fleet_id:
         found = tx.execute(columns.where(fleets.c.id == fleet_id)).first()
         if found is not None:

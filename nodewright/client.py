@@ -107,12 +107,22 @@ class Fleet(_Answer):
         return self.states.get("running", 0) == self.count
 
 
+class RootPassword(_Answer):
+    """A root password that was made for one group of the document."""
+
+    group: int
+    name: str | None = None
+    root_pass: str = Field(repr=False)
+
+
 class Submission(_Answer):
     """An accepted request; ``replayed`` says that an earlier one with the same key was found."""
 
     fleet: Fleet
     warnings: tuple[dict[str, Any], ...] = ()
     replayed: bool = False
+    root_passwords: tuple[RootPassword, ...] = Field(default=(), repr=False)
+    """Those that were made because of ``reveal_root_pass``. No other answer has them."""
 
 
 class Alarm(_Answer):

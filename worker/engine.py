@@ -58,6 +58,8 @@ R = TypeVar("R", bound=Resource)
 _MOST_GRANTS: Final = 64
 _MOST_GROUPS: Final = 256
 _MOST_PAGES: Final = 1000
+_OF_OURS: Final = {"count", "name", "label_pattern", "tags", "reveal_root_pass"}
+_NOT_SENT_AS_ASKED: Final = _OF_OURS | {"root_pass", "user_data", "stackscript_data"}
 
 
 class SnoozeError(Exception):
@@ -223,7 +225,7 @@ class Engine:
 
     def _request(self, job: JobRecord, group: GroupRequest, secrets: dict[str, Any]) -> InstanceCreate:
         values = group.model_dump(
-            exclude={"count", "name", "label_pattern", "tags", "root_pass", "user_data", "stackscript_data"},
+            exclude=_NOT_SENT_AS_ASKED,
             exclude_none=True,
             exclude_defaults=True,
         )

@@ -40,11 +40,13 @@ def submit_fleet(
         raise malformed("Idempotency-Key: expected 1 to 255 printable ASCII characters without spaces")
     accepted = _submit(deps, parse_request(body), key, idempotency_key, request.state.request_id)
     response.headers["Location"] = f"/v1/fleets/{accepted.fleet.id}"
+    response.headers["Cache-Control"] = "no-store"  # it may hold passwords
     return {
         "fleet": accepted.fleet.to_json(),
         "warnings": [warning.to_json() for warning in accepted.warnings],
         "rejected": [fault.to_json() for fault in accepted.faults],
         "replayed": accepted.replayed,
+        "root_passwords": [password.to_json() for password in accepted.root_passwords],
     }
 
 
