@@ -292,6 +292,11 @@ def _rolled(buckets: Sequence[_Bucket], now: datetime) -> list[_Bucket]:
     return [replace(bucket, window=windows.rolled(bucket.window, now)) for bucket in buckets]
 
 
+def room(tx: Transaction, token_id: str, *, most: int, route: str = CREATE) -> int:
+    """Return how many calls of a route may go now, ``most`` at most. Without a lock."""
+    return _room(_rolled(_read(tx, token_id, route, lock=False), tx.now), tx.now, most)
+
+
 def next_snooze(tx: Transaction, account_id: str) -> datetime | None:
     """Return when the next snoozed job comes back, or None."""
     moment: datetime | None = tx.execute(_NEXT_SNOOZE, {"account": account_id}).scalar()

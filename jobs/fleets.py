@@ -46,7 +46,6 @@ class Draft:
 
     fleet_id: str
     tenant: str
-    account_id: str
     actor: str
     request: FleetRequest
     labels: Sequence[Sequence[str]]
@@ -57,6 +56,10 @@ class Draft:
     idempotency_key: str | None = None
     request_hash: str | None = None
     request_id: str | None = None
+    homes: Sequence[str] = ()
+    """The account of each job, in order."""
+    pins: Sequence[bool] = ()
+    """Of each group: whether its jobs must stay in their account."""
 
 
 def _price(draft: Draft, group: int) -> int:
@@ -144,7 +147,7 @@ def _job_row(tx: Transaction, draft: Draft, slot: _Slot, job_id: str) -> dict[st
         "id": job_id,
         "fleet_id": draft.fleet_id,
         "tenant_id": draft.tenant,
-        "account_id": draft.account_id,
+        "account_id": draft.homes[slot.position - 1],
         "position": slot.position,
         "group_index": slot.group,
         "label": slot.label,
@@ -153,7 +156,7 @@ def _job_row(tx: Transaction, draft: Draft, slot: _Slot, job_id: str) -> dict[st
         "image": spec.image,
         "booted": spec.booted,
         "priority": draft.request.priority,
-        "pinned": False,
+        "pinned": draft.pins[slot.group],
         "state": _first_state(draft, slot).value,
         "version": 1,
         "attempt": 1,

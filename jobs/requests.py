@@ -170,7 +170,8 @@ class FleetRequest(_Model):
     """One or more groups, submitted together under one name.
 
     `tags` are added to each group's own. `priority` is -100..100, higher goes first. `on_invalid` says
-    whether one wrong group refuses the whole request, or only its own jobs are rejected.
+    whether one wrong group refuses the whole request, or only its own jobs are rejected. `account` names one of
+    the tenant's accounts; without it the jobs are spread over all of them.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
@@ -178,6 +179,7 @@ class FleetRequest(_Model):
     on_invalid: Literal["refuse", "skip"] = "refuse"
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     tags: list[str] = []
+    account: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     _flat: bool = PrivateAttr(default=False)
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ANN401  # pydantic's signature

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from jobs import credentials, house, queries, transitions
+from jobs import credentials, house, places, queries, transitions
 from jobs import fleets as fleet_rows
 from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
@@ -21,6 +21,7 @@ from jobs.database import Database, Transaction
 from jobs.fleets import Draft, Guards
 from jobs.identity import new_id
 from jobs.labels import labels_of
+from jobs.places import Places
 from jobs.queries import JobFilter
 from jobs.records import fleets, jobs
 from jobs.requests import FleetRequest, InvalidRequest, RequestFault, RequestWarning
@@ -102,8 +103,7 @@ class Service:
         guards: what a tenant may hold at once.
         catalogs: returns an account's catalog, or None while there is none.
         notify: called after a commit that made work; best effort, never raises.
-        dice: randomness for ids.
-        account_id: the account that jobs are created in.
+        dice: randomness for ids and passwords.
 
     """
 
@@ -116,7 +116,6 @@ class Service:
         catalogs: Callable[[str], Catalog | None],
         notify: Callable[[], None],
         dice: Random,
-        account_id: str = "default",
     ) -> None:
         self._database = database
         self._vault = vault
@@ -124,7 +123,6 @@ class Service:
         self._catalogs = catalogs
         self._notify = notify
         self._dice = dice
-        self._account_id = account_id
 
     # Submit ----------------------------------------------------------------------------------------------------------
 
@@ -154,19 +152,20 @@ class Service:
         replayed = replay()
         if replayed is not None:
             return replayed
-        self._refuse_when_unauthorized()
-        catalog = self._catalogs(self._account_id)
+        where = self._places(tenant, request)
+        self._refuse_when_unauthorized(where)
+        catalog = where.catalog
         if catalog is None:
             raise CatalogUnavailable(
                 "no catalog was read yet: the Linode API has not been reached since the start"
             )
 
         def store() -> Submission:
-            report = self._validate(request, catalog, tenant)
+            report = self._validate(request, catalog, tenant, where)
             if report.faults and (request.on_invalid == "refuse" or report.refuses_all):
                 raise InvalidRequest(report.faults)
             draft = self._draft(request, report.labels, report, catalog, tenant, actor, fleet_id, request_id)
-            return self._store(draft, idempotency_key, digests)
+            return self._store(draft, where, idempotency_key, digests)
 
         return _unless_replayed(store, replay)
 
@@ -190,33 +189,43 @@ class Service:
         replayed = replay()
         if replayed is not None:
             return replayed
-        catalog = self._catalogs(self._account_id)
+        where = self._places(tenant, request)
+        catalog = where.catalog
 
         def store() -> Submission:
-            report = None if catalog is None else self._validate(request, catalog, tenant)
+            report = None if catalog is None else self._validate(request, catalog, tenant, where)
             if report is not None and report.refuses_all:
                 raise InvalidRequest(report.faults)
             labels = labels_of(request) if report is None else report.labels
             draft = self._draft(request, labels, report, catalog, tenant, actor, fleet_id, None)
-            return self._store(draft, None, digests)
+            return self._store(draft, where, None, digests)
 
         return _unless_replayed(store, replay)
 
-    def _refuse_when_unauthorized(self) -> None:
+    def _places(self, tenant: str, request: FleetRequest) -> Places:
         with self._database.read() as tx:
-            code, reason = house.paused(tx, self._account_id)
+            names = places.names_for(tx, tenant, request)
+        found = {name: catalog for name in names if (catalog := self._catalogs(name)) is not None}
+        # An account without a catalog yet is left out where another one has it.
+        ready = tuple(name for name in names if name in found) or names
+        return Places(ready, found, named=request.account is not None)
+
+    def _refuse_when_unauthorized(self, where: Places) -> None:
+        with self._database.read() as tx:
+            code, reason = house.paused(tx, where.accounts[0])
         if code in {"unauthorized", "missing_scope"}:
             raise AccountPaused(code, reason or "the token is not accepted")
 
-    def _validate(self, request: FleetRequest, catalog: Catalog, tenant: str) -> Report:
+    def _validate(self, request: FleetRequest, catalog: Catalog, tenant: str, where: Places) -> Report:
         with self._database.read() as tx:
-            return validate(
+            report = validate(
                 request,
                 catalog,
                 rules=Rules(max_count=fleet_rows.guards_of(tx, tenant, self._guards).max_count),
                 now=tx.now,
-                taken_labels=lambda labels: queries.taken_labels(tx, self._account_id, list(labels)),
+                taken_labels=lambda labels: places.taken_labels(tx, where, list(labels)),
             )
+        return where.judged(request, report)
 
     def _draft(
         self,
@@ -232,7 +241,6 @@ class Service:
         return Draft(
             fleet_id=fleet_id or "",
             tenant=tenant,
-            account_id=self._account_id,
             actor=actor,
             request=request,
             labels=labels,
@@ -258,15 +266,17 @@ class Service:
             return self._vault.marks(content)
         return (hashlib.sha256(content).hexdigest(),)
 
-    def _store(self, draft: Draft, key: str | None, digests: tuple[str, ...]) -> Submission:
+    def _store(self, draft: Draft, where: Places, key: str | None, digests: tuple[str, ...]) -> Submission:
         try:
             with self._database.write() as tx:
                 fleet_id = draft.fleet_id or new_id(tx.now, self._dice)
                 draft = _identified(draft, fleet_id, key, digests[0])
+                homes, pins = places.spread(tx, where, draft.request), where.pins(draft.request)
+                draft = replace(draft, homes=homes, pins=pins)
                 fleet_rows.insert_fleet(tx, draft, guards=self._guards, dice=self._dice)
         except IntegrityError:
             # Somebody else was quicker: with the same key or fleet id (then it is the same fleet), or with a label.
-            return self._replay_or_clash(draft, digests)
+            return self._replay_or_clash(draft, where, digests)
         self._notify()
         faults = () if draft.report is None else draft.report.faults
         warnings = () if draft.report is None else draft.report.warnings
@@ -282,12 +292,12 @@ class Service:
         except UnreadableSecretError:
             return ()
 
-    def _replay_or_clash(self, draft: Draft, digests: tuple[str, ...]) -> Submission:
+    def _replay_or_clash(self, draft: Draft, where: Places, digests: tuple[str, ...]) -> Submission:
         replayed = self._replay(draft.tenant, draft.idempotency_key, draft.fleet_id, digests)
         if replayed is not None:
             return replayed
         if draft.catalog is not None:
-            report = self._validate(draft.request, draft.catalog, draft.tenant)
+            report = self._validate(draft.request, draft.catalog, draft.tenant, where)
             if report.faults:
                 raise InvalidRequest(report.faults)
         raise IdempotencyConflict(

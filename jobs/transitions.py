@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import insert, select, tuple_, update
+from sqlalchemy import bindparam, insert, select, tuple_, update
 
 from jobs import chores
 from jobs.database import Transaction
@@ -24,6 +24,7 @@ RECONCILE_SOON = timedelta(seconds=30)
 Detail = dict[str, Any] | None
 _UNSTORABLE: Final = re.compile("[\\x00\\ud800-\\udfff]")
 _CHUNK: Final = 500
+_TOKEN_OF: Final = select(jobs.c.token_id).where(jobs.c.id == bindparam("job", type_=jobs.c.id.type))
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ def load(tx: Transaction, job_id: str) -> JobRecord | None:
     """Return the job's record, or None where there is no such job."""
     row = tx.execute(select(*RECORD_COLUMNS).where(jobs.c.id == job_id)).first()
     return None if row is None else record(row)
+
+
+def token_of(tx: Transaction, job_id: str) -> str | None:
+    """Return the token that a job's last grant is for; None where there is none, or no such job."""
+    token: str | None = tx.execute(_TOKEN_OF, {"job": job_id}).scalar()
+    return token
 
 
 def log_event(
@@ -154,6 +161,13 @@ def ended_waiting(
         return _move(tx, job, Event.ENDING_NOTED, actor=actor, detail=noted, columns=columns)
     columns = {**_error(reason), "ended_at": tx.now, "run_after": None, "lease_until": None}
     return _move(tx, job, event, actor=actor, detail=_explained(reason), columns=columns)
+
+
+def taken_over(
+    tx: Transaction, records: Sequence[JobRecord], *, actor: str, account_id: str
+) -> list[JobRecord]:
+    """Give queued jobs to another account. Only where nothing was ever sent for them."""
+    return _move_many(tx, records, Event.TAKEN_OVER, actor=actor, columns={"account_id": account_id})
 
 
 def admitted(
@@ -323,9 +337,14 @@ def label_taken(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) 
     return _move(tx, job, Event.LABEL_TAKEN, actor=actor, detail=_explained(reason), columns=columns)
 
 
-def found(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
-    """Send a waiting job to the look-up, because an instance with its tag exists (a failed-over database)."""
-    columns = {"last_unknown_at": tx.now, "lease_until": None, "run_after": tx.now}
+def found(tx: Transaction, job: JobRecord, *, actor: str, account_id: str) -> JobRecord | None:
+    """Send a waiting job to the look-up, because the account has an instance with its tag (a failed-over database)."""
+    columns = {
+        "account_id": account_id,
+        "last_unknown_at": tx.now,
+        "lease_until": None,
+        "run_after": tx.now,
+    }
     return _move(tx, job, Event.FOUND, actor=actor, columns=columns)
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from random import Random
 from typing import Any, Final, TypeVar
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from api_client import (
     LARGEST_PAGE,
@@ -25,7 +25,7 @@ from api_client import (
     Resource,
     Throttled,
 )
-from jobs import admission, backoff, fleets, transitions
+from jobs import admission, backoff, fleets, places, transitions
 from jobs.admission import CREATE, Admission
 from jobs.catalog import Catalog
 from jobs.database import Database, Transaction
@@ -128,11 +128,15 @@ class Engine:
         """Grant what the window allows and wake workers up; return also in how many seconds to try again."""
         me = self.identity
         with self.parts.database.read() as tx:
-            if not admission.anything_ready(tx, me.account_id):
+            ready = admission.anything_ready(tx, me.account_id)
+            others = [] if ready else self._others_jobs(tx)
+            if not ready and not others:
                 return Admission(), self._until_snooze(tx)
             chance = admission.next_chance(tx, account_id=me.account_id, token_id=me.token_id)
             if chance is not None:
                 return Admission(next_at=chance), max((chance - tx.now).total_seconds(), 0.0)
+        if others and not self._take_over(others):
+            return Admission(), None
         with self.parts.database.write() as tx:
             result = admission.admit(
                 tx, account_id=me.account_id, token_id=me.token_id, actor=me.actor, most=_MOST_GRANTS
@@ -141,6 +145,20 @@ class Engine:
         if result.granted:
             self.parts.publish([job.id for job in result.granted])
         return result, wait
+
+    def _others_jobs(self, tx: Transaction) -> list[str]:
+        """Return jobs that wait for other accounts and could go by this one now."""
+        me = self.identity
+        helped = places.helped_by(tx, me.account_id)
+        room = admission.room(tx, me.token_id, most=_MOST_GRANTS) if helped else 0
+        return places.movable(tx, me.account_id, helped, room) if room > 0 else []
+
+    def _take_over(self, job_ids: Sequence[str]) -> int:
+        try:
+            with self.parts.database.write() as tx:
+                return places.take_over(tx, self.identity.account_id, job_ids, actor=self.actor)
+        except IntegrityError:
+            return 0  # somebody took one of the labels in between
 
     def _until_snooze(self, tx: Transaction) -> float | None:
         moment = admission.next_snooze(tx, self.identity.account_id)
@@ -159,7 +177,7 @@ class Engine:
         since = self.parts.monotonic()
         with self.parts.database.write() as tx:
             job = transitions.load(tx, job_id)
-            if job is None or job.state is not State.DISPATCHED:
+            if job is None or job.state is not State.DISPATCHED or not self._is_mine(job):
                 return None
             if job.send_before is not None and tx.now > job.send_before:
                 transitions.given_back(tx, job, "the grant came too late for its window", actor=self.actor)
@@ -173,6 +191,10 @@ class Engine:
             admission.open_window(tx, job)
             mine = transitions.sent(tx, job, actor=self.actor, lease=self.pace.lease)
             return None if mine is None else Claimed(mine, request, since)
+
+    def _is_mine(self, job: JobRecord) -> bool:
+        # A grant is for one token: with another it would spend the wrong window, or buy in the wrong account.
+        return job.token_id == self.identity.token_id
 
     def _aged(self, tx: Transaction, job: JobRecord, since: float) -> float:
         """Count a send's age from earlier where it must leave sooner: after its window's end it would be refused."""

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 from random import Random
 from uuid import uuid4
 
@@ -152,6 +153,7 @@ def test_a_failure_half_way_leaves_nothing(database):
     draft = service._draft(
         request, [["web-0001", "web-0002", "web-0003"]], None, catalog(), TENANT, ACTOR, str(uuid4()), None
     )
+    draft = replace(draft, homes=[ACCOUNT] * 3, pins=[False])
     with pytest.raises(IntegrityError), database.write() as tx:
         fleet_rows.insert_fleet(tx, draft, guards=Guards(), dice=Random(1))
     assert (counts(database), guard(database)) == before
