@@ -8,6 +8,7 @@ then on an instance may exist there.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, exists, func, select
@@ -32,6 +33,8 @@ _MOST_COUNTED: Final = 20_000
 _LOOKED_AT: Final = 200
 """How far down another account's queue one looks for jobs to take over."""
 _UNKNOWN_RATE: Final = 20 / 15.0
+PATIENCE: Final = timedelta(seconds=1)
+"""A job that waits for no longer than this is left to its own account: perhaps it is about to be admitted there."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +190,10 @@ _OTHERS: Final = select(accounts.c.id).where(
     accounts.c.epoch == select(installation.c.epoch).scalar_subquery(),
 )
 _HEAD: Final = (
-    select(jobs.c.id, jobs.c.sends, jobs.c.pinned, jobs.c.last_unknown_at, jobs.c.priority, jobs.c.label)
+    select(
+        *(jobs.c.id, jobs.c.sends, jobs.c.pinned, jobs.c.last_unknown_at),
+        *(jobs.c.priority, jobs.c.label, jobs.c.submitted_at),
+    )
     .where(
         jobs.c.account_id == bindparam("other"),
         jobs.c.tenant_id == bindparam("tenant"),
@@ -200,7 +206,12 @@ _HEAD: Final = (
 )
 _MOVABLE: Final = (
     select(_HEAD.c.id, _HEAD.c.label, _HEAD.c.priority)
-    .where(_HEAD.c.sends == 0, ~_HEAD.c.pinned, _HEAD.c.last_unknown_at.is_(None))
+    .where(
+        _HEAD.c.sends == 0,
+        ~_HEAD.c.pinned,
+        _HEAD.c.last_unknown_at.is_(None),
+        _HEAD.c.submitted_at <= bindparam("before"),
+    )
     .limit(bindparam("most"))
 )
 
@@ -216,7 +227,8 @@ def movable(tx: Transaction, account: str, helped: Sequence[str], most: int) -> 
     found: list[Any] = []
     for tenant in helped:
         for other in others:
-            found += tx.execute(_MOVABLE, {"other": other, "tenant": tenant, "most": most})
+            which = {"other": other, "tenant": tenant, "most": most, "before": tx.now - PATIENCE}
+            found += tx.execute(_MOVABLE, which)
     found.sort(key=lambda row: (-row.priority, row.id))
     taken = _taken(tx, account, [row.label for row in found])
     return [row.id for row in found if row.label not in taken][:most]

@@ -182,7 +182,24 @@ def test_accepted_jobs_are_validated_by_their_own_accounts_catalog(database, ser
 # Taking over ---------------------------------------------------------------------------------------------------------
 
 
-def reach(database, account="west", most=20):
+@pytest.fixture
+def reach(database, clock):
+    """Lets an account take over what it can, a moment later; returns the labels that moved."""
+
+    def act(account="west", most=20):
+        clock.advance(1)
+        return moved_by(database, account, most)
+
+    return act
+
+
+def movable(database):
+    """Return what the second account could take over, by now."""
+    with database.read() as tx:
+        return places.movable(tx, "west", places.helped_by(tx, "west"), 20)
+
+
+def moved_by(database, account, most):
     """Let an account take over what it can; return the labels that moved."""
     before = homes(database)
     with database.read() as tx:
@@ -192,7 +209,7 @@ def reach(database, account="west", most=20):
     return sorted(label for label, home in homes(database).items() if home != before[label])
 
 
-def test_an_idle_account_takes_over_what_waits(database, service):
+def test_an_idle_account_takes_over_what_waits(database, service, reach):
     """Unsent jobs of another account move to one that has room, the most urgent first, and say so."""
     send(service, {"count": 3}, account="east", name="stay")
     with database.write() as tx:
@@ -200,13 +217,13 @@ def test_an_idle_account_takes_over_what_waits(database, service):
     send(service, {"count": 2}, account="east", name="first", priority=5)
     with database.write() as tx:
         tx.execute(update(jobs).values(pinned=False))
-    assert reach(database, most=3) == ["first-0001", "first-0002", "stay-0001"]
+    assert reach(most=3) == ["first-0001", "first-0002", "stay-0001"]
     moved = next(job for job in service.jobs(TENANT, fleet="first") if job.position == 1)
     assert read_job(database, moved.id).version == 2
     assert [(line["event"], line["state"]) for line in timeline(database, moved.id)][1:] == [
         ("taken_over", "queued")
     ]
-    assert reach(database, "east") == ["first-0001", "first-0002", "stay-0001"]
+    assert reach("east") == ["first-0001", "first-0002", "stay-0001"]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +238,7 @@ def test_an_idle_account_takes_over_what_waits(database, service):
     ],
     ids=lambda columns: next(iter(columns)),
 )
-def test_what_is_never_taken_over(database, service, clock, columns):
+def test_what_is_never_taken_over(database, service, clock, reach, columns):
     """A job that was ever sent, is bound, snoozed, granted, or of a tenant without this account stays where it is."""
     add_tenant(database, "other")
     fleet = add_fleet(database)
@@ -229,31 +246,31 @@ def test_what_is_never_taken_over(database, service, clock, columns):
     values["state"] = State(values.get("state", "queued"))
     add_job(database, fleet_id=fleet, account_id="east", label="kept", **values)
     add_job(database, State.QUEUED, fleet_id=fleet, position=2, account_id="east", label="moved")
-    assert reach(database) == ["moved"]
+    assert reach() == ["moved"]
 
 
-def test_a_job_that_was_granted_meanwhile_stays(database, service):
+def test_a_job_that_was_granted_meanwhile_stays(database, service, clock):
     """Between the look and the move a job may be granted, or even sent: then it stays."""
     send(service, {"count": 2}, account="east")
     with database.write() as tx:
         tx.execute(update(jobs).values(pinned=False))
-    with database.read() as tx:
-        found = places.movable(tx, "west", places.helped_by(tx, "west"), 20)
+    assert movable(database) == []
+    clock.advance(1)
+    found = movable(database)
     assert len(found) == 2
     assert len(admit(database, account="east", token="east-token", most=1).granted) == 1
     with database.write() as tx:
         assert places.take_over(tx, "west", found, actor="w") == 1
 
 
-def test_a_taken_label_stays(database, service):
+def test_a_taken_label_stays(database, service, clock):
     """A job whose label is in use in the other account cannot move there, and does not stand in the others' way."""
     fleet = add_fleet(database)
     add_job(database, State.RUNNING, fleet_id=fleet, account_id="west", label="web", linode_id=1)
     add_job(database, State.QUEUED, fleet_id=fleet, position=2, account_id="east", label="web")
     add_job(database, State.QUEUED, fleet_id=fleet, position=3, account_id="east", label="free")
-    with database.read() as tx:
-        found = places.movable(tx, "west", places.helped_by(tx, "west"), 20)
-    assert [read_job(database, one).label for one in found] == ["free"]
+    clock.advance(1)
+    assert [read_job(database, one).label for one in movable(database)] == ["free"]
 
 
 @pytest.mark.parametrize(
@@ -268,12 +285,12 @@ def test_a_taken_label_stays(database, service):
     ],
     ids=["paused", "probing", "new", "epoch", "other's epoch", "unmapped"],
 )
-def test_who_takes_nothing_over(database, service, spoil):
+def test_who_takes_nothing_over(database, service, reach, spoil):
     """An account that is paused, probes or waits for reconcile takes nothing, and from one that waits nobody takes."""
     add_job(database, State.QUEUED, account_id="east")
     with database.write() as tx:
         spoil(tx)
-    assert reach(database) == []
+    assert reach() == []
 
 
 def test_found_in_another_account(database, service):
