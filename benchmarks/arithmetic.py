@@ -98,15 +98,19 @@ class Account:
     routes: Counter[str] = field(default_factory=Counter)
 
 
-def account(audit: dict[str, Any]) -> Account:
-    """Read an audit. ``twice``: instances beyond the first that the same thing was asked for by."""
+def account(audit: dict[str, Any], *, stranger: str = "stranger-") -> Account:
+    """Read an audit. ``twice``: instances beyond the first that the same thing was asked for by.
+
+    Instances whose label begins with ``stranger`` are nobody's here: they are neither made nor kept.
+    """
     routes = Counter[str]()
     for one in audit["calls"]:
         routes[f"{one['method']} {one['route']}"] += one["count"]
-    per_job = Counter(_job(one) for one in audit["instances"])
+    made = [one for one in audit["instances"] if not one["label"].startswith(stranger)]
+    per_job = Counter(_job(one) for one in made)
     return Account(
-        made=audit["made"],
-        kept=audit["kept"],
+        made=len(made),
+        kept=sum(one["deleted"] is None for one in made),
         twice=sum(count - 1 for count in per_job.values()),
         posts=len(audit["creates"]),
         refused=audit["refused"],

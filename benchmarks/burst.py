@@ -29,25 +29,21 @@ def milliseconds(creates: list[dict[str, Any]], began: float) -> dict[str, float
 
 
 def measure(*, quick: bool) -> list[Row]:
-    seconds = 5.0 if quick else 15.0
+    seconds = 5.0 if quick else 10.0
     api = Api(create=f"{COUNT}/{seconds:g}", latency=1.5, boot=2.0)
     with ExitStack() as held:
         folder = held.enter_context(scratch())
         simulator = held.enter_context(simulated(api, folder))
         client = held.enter_context(stack(simulator, Ours(create_limit=api.create), folder))
-        _burst(client, simulator, seconds)  # the first one warms it
-        runs = [_burst(client, simulator, seconds) for _ in range(QUICK_TIMES if quick else TIMES)]
-    return [_row(runs, refused=simulator_refused(runs), quick=quick)]
+        times = QUICK_TIMES if quick else TIMES
+        runs = [_burst(client, simulator, seconds, f"web{number}") for number in range(times + 1)]
+    return [_row(runs[1:], quick=quick)]  # the first one warms it
 
 
-def simulator_refused(runs: list[dict[str, float]]) -> int:
-    return int(sum(run["refused"] for run in runs))
-
-
-def _burst(client: Client, simulator: Simulated, seconds: float) -> dict[str, float]:
+def _burst(client: Client, simulator: Simulated, seconds: float, name: str) -> dict[str, float]:
     before = simulator.control("GET", "traffic")
     began = time.time()
-    fleet = client.submit({"name": "web", "count": COUNT, **SPEC}).fleet
+    fleet = client.submit({"name": name, "count": COUNT, **SPEC}).fleet
     answered = time.time()
     settled(client, fleet, within=60)
     after = simulator.control("GET", "traffic")
@@ -58,14 +54,14 @@ def _burst(client: Client, simulator: Simulated, seconds: float) -> dict[str, fl
     return {**found, "refused": after["refused"] - before["refused"]}
 
 
-def _row(runs: list[dict[str, float]], *, refused: int, quick: bool) -> Row:
+def _row(runs: list[dict[str, float]], *, quick: bool) -> Row:
     last = [run["last POST"] for run in runs]
     figures = {
         "submit answered": statistics.median(run["submit answered"] for run in runs),
         "first POST": statistics.median(run["first POST"] for run in runs),
         "last POST": statistics.median(last),
         "last POST, worst": max(last),
-        "refused": refused,
+        "refused": int(sum(run["refused"] for run in runs)),
     }
     bounds = {"last POST": Bound(most=400 if quick else 100), "refused": Bound(most=0)}
     return Row(TABLE, f"median of {len(runs)}", figures, bounds, runs=runs)

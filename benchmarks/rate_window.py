@@ -15,7 +15,7 @@ from benchmarks.waves import run_waves
 HEADERS = ("all", "limit-only", "none")
 WORKERS = (1, 2, 4)
 JITTER = "50±30"
-AT_ONCE = 9
+AT_ONCE = 12
 RUNS = 3
 TABLE = "A fleet of {count}, 20 creates per 15 s, 1.5 s per create, 10 s to boot: floor {floor:.1f} s"
 NEVER = ("refused", "bought twice")

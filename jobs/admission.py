@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, and_, bindparam, delete, exists, func, select, update
+from sqlalchemy import BindParameter, and_, bindparam, delete, exists, func, select, true, update
 
 from jobs import shares, transitions, windows
 from jobs.database import Transaction
@@ -25,6 +25,7 @@ from jobs.records import (
     tokens,
 )
 from jobs.states import State
+from jobs.transitions import Fenced
 from jobs.windows import Call, RateFacts, Window
 
 CREATE: Final = "POST /linode/instances"
@@ -56,6 +57,17 @@ class Admission:
     """Another worker holds the window; try again soon."""
     next_at: datetime | None = None
     """When to try again; None: as soon as something is submitted."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A job that was admitted, as its create finds it."""
+
+    job: JobRecord
+    unopened: bool
+    """No call of its window was sent yet."""
+    sick: bool
+    """Its account is paused, is being probed, or had a fault last."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,7 @@ def _columns(window: Window) -> dict[str, Any]:
     return {name: getattr(window, name) for name in _WINDOW_FIELDS}
 
 
+_SICK: Final = (accounts.c.faults > 0) | accounts.c.probe_at.is_not(None)
 # Statements that every call or every turn needs are built once: building one costs more than running it.
 _TOKEN: Final[BindParameter[Any]] = bindparam("token")
 _ROUTE: Final[BindParameter[Any]] = bindparam("route_")
@@ -184,6 +197,23 @@ def spend(tx: Transaction, *, token_id: str, route: str) -> datetime | None:
     return None
 
 
+_GRANT: Final = select(
+    *RECORD_COLUMNS,
+    exists().where(
+        rate_windows.c.token_id == jobs.c.token_id,
+        rate_windows.c.route == CREATE,
+        rate_windows.c.opened_at.is_(None),
+    ),
+    exists().where(accounts.c.id == jobs.c.account_id, _SICK),
+).where(jobs.c.id == bindparam("job"))
+
+
+def load_grant(tx: Transaction, job_id: str) -> Grant | None:
+    """Return a job with what its create needs to know, in one statement; None: there is no such job."""
+    row = tx.execute(_GRANT, {"job": job_id}).first()
+    return None if row is None else Grant(record(row[:-2]), unopened=bool(row[-2]), sick=bool(row[-1]))
+
+
 def open_window(tx: Transaction, job: JobRecord, *, route: str = CREATE) -> None:
     """Note that the first call of the job's window is about to be sent. Called in the intent's transaction."""
     if job.token_id is None:
@@ -243,21 +273,26 @@ _ANY_READY: Final = select(jobs.c.id).where(_READY).order_by(jobs.c.tenant_id).l
 _ANY_AWAKE: Final = select(jobs.c.id).where(_AWAKE).limit(1)
 _NEXT_SNOOZE: Final = select(func.min(jobs.c.run_after)).where(_SNOOZED)
 _UNDER_WAY: Final = select(jobs.c.id).where(_OF_ACCOUNT, in_state(State.DISPATCHED, State.CREATING)).limit(2)
+# Bounded by the index's own column: whoever holds an old snapshot keeps all former leases in that index.
 _GRANTS: Final = (
     select(func.count())
     .select_from(jobs)
     .where(_OF_ACCOUNT, in_state(State.DISPATCHED, State.CREATING), in_state(State.DISPATCHED))
+    .where(jobs.c.lease_until > bindparam("now"))
 )
-_WAITING: Final = select(tenants.c.id, tenants.c.weight).where(
-    exists().where(_READY, jobs.c.tenant_id == tenants.c.id)
-)
-_HEADS: Final = (
-    select(jobs.c.priority, *RECORD_COLUMNS)
-    .where(_READY, jobs.c.tenant_id == bindparam("tenant"))
+_WAITING: Final = select(tenants.c.id).where(exists().where(_READY, jobs.c.tenant_id == tenants.c.id))
+_HEAD: Final = (
+    select(jobs.c.priority, jobs.c.id, jobs.c.version)
+    .where(_READY, jobs.c.tenant_id == tenants.c.id)
     .order_by(jobs.c.priority.desc(), jobs.c.id)
     .limit(bindparam("most"))
-    .with_for_update(skip_locked=True)
+    .with_for_update(of=jobs, skip_locked=True)
 )
+_ONE_HEAD: Final = _HEAD.add_columns(tenants.c.id.label("tenant_id"), tenants.c.weight).where(
+    tenants.c.id == bindparam("tenant")
+)
+_EACH: Final = _HEAD.correlate(tenants).lateral("head")
+_ALL_HEADS: Final = select(*_EACH.c, tenants.c.id.label("tenant_id"), tenants.c.weight).join(_EACH, true())
 _TO_WAKE: Final = (
     select(jobs.c.id)
     .where(_AWAKE)
@@ -351,26 +386,30 @@ def _next_opening(buckets: Sequence[_Bucket], now: datetime) -> datetime | None:
 
 
 def _open_grants(tx: Transaction, account_id: str) -> int:
-    return int(tx.execute(_GRANTS, {"account": account_id}).scalar_one())
+    return int(tx.execute(_GRANTS, {"account": account_id, "now": tx.now}).scalar_one())
 
 
-def _pick(tx: Transaction, account_id: str, most: int, bucket: _Bucket) -> tuple[list[JobRecord], _Bucket]:
+def _pick(tx: Transaction, account_id: str, most: int, bucket: _Bucket) -> tuple[list[Fenced], _Bucket]:
     """Return the next jobs, locked, and the bucket with the tenants' new shares.
 
     Each tenant's jobs are taken from the head of its own part of the index, so that a long queue costs no more.
     """
     _wake(tx, account_id)
-    weights = {row.id: row.weight for row in tx.execute(_WAITING, {"account": account_id})}
-    heads = {row.id: row for tenant in weights for row in _heads(tx, account_id, tenant, most)}
+    heads = _heads(tx, account_id, most)
+    weights = {row.tenant_id: row.weight for row in heads.values()}
     candidates = [shares.Candidate(-row.priority, row.id, row.tenant_id) for row in heads.values()]
     chosen, ahead = shares.choose(candidates, most, weights=weights, ahead=bucket.shares)
-    return [record(heads[job_id][1:]) for job_id in chosen], replace(bucket, shares=ahead)
+    return [heads[job_id] for job_id in chosen], replace(bucket, shares=ahead)
 
 
-def _heads(tx: Transaction, account_id: str, tenant: str, most: int) -> Sequence[Any]:
-    which = {"account": account_id, "tenant": tenant, "most": most}
-    rows: Sequence[Any] = tx.execute(_HEADS, which).all()
-    return rows
+def _heads(tx: Transaction, account_id: str, most: int) -> dict[str, Any]:
+    """Return the next jobs of each tenant by their ids, locked: priority, id, version, tenant and its weight."""
+    which = {"account": account_id, "most": most}
+    if not tx.on_sqlite:
+        return {row.id: row for row in tx.execute(_ALL_HEADS, which)}
+    # SQLite has no LATERAL, and statements cost next to nothing.
+    waiting = tx.execute(_WAITING, {"account": account_id}).scalars().all()
+    return {row.id: row for tenant in waiting for row in tx.execute(_ONE_HEAD, {**which, "tenant": tenant})}
 
 
 def _wake(tx: Transaction, account_id: str) -> None:
@@ -381,7 +420,7 @@ def _wake(tx: Transaction, account_id: str) -> None:
 
 
 def _grant(
-    tx: Transaction, picked: list[JobRecord], buckets: Sequence[_Bucket], *, token_id: str, actor: str
+    tx: Transaction, picked: Sequence[Fenced], buckets: Sequence[_Bucket], *, token_id: str, actor: str
 ) -> list[JobRecord]:
     until = min(windows.send_before(bucket.window, tx.now) for bucket in buckets)
     return transitions.admitted(
@@ -430,11 +469,16 @@ def fault(tx: Transaction, account_id: str) -> None:
         tx.execute(update(accounts).where(accounts.c.id == account_id).values(probe_at=at))
 
 
+_HEAL: Final = (
+    update(accounts)
+    .where(accounts.c.id == bindparam("account"), _SICK)
+    .values(faults=0, probe_at=None, paused_at=None, paused_code=None, paused_reason=None)
+)
+
+
 def healthy(tx: Transaction, account_id: str) -> None:
     """Note that the API answered a create sensibly: nothing is paused, nothing is probed."""
-    sick = and_(accounts.c.id == account_id, (accounts.c.faults > 0) | accounts.c.probe_at.is_not(None))
-    values = {"faults": 0, "probe_at": None, "paused_at": None, "paused_code": None, "paused_reason": None}
-    tx.execute(update(accounts).where(sick).values(**values))
+    tx.execute(_HEAL, {"account": account_id})
 
 
 def failing(tx: Transaction, account_id: str) -> bool:

@@ -256,14 +256,27 @@ def _windows(tx: Transaction, ids: Sequence[str]) -> tuple[WindowView, ...]:
     return tuple(WindowView(**row) for row in tx.execute(statement).mappings())
 
 
-def status(tx: Transaction, *, stale_after: timedelta, tenant: str | None = None) -> Status:
-    """Return the service as a whole, or (with ``tenant``) what one tenant may know of it."""
-    house = tx.execute(select(installation)).one()
-    ids = account_ids(tx, tenant)
-    state, fetched_at = catalog_state(tx, ids, stale_after=stale_after)
+def count_states(tx: Transaction, tenant: str | None = None) -> dict[str, int]:
+    """Return how many jobs are in each state that occurs: a tenant's, or all.
+
+    Walks an index of all jobs, 50 ms for each million; a tenant's are counted row by row.
+    """
     counted = select(jobs.c.state, func.count()).group_by(jobs.c.state)
     if tenant is not None:
         counted = counted.where(jobs.c.tenant_id == tenant)
+    return {row[0]: row[1] for row in tx.execute(counted)}
+
+
+def status(
+    tx: Transaction, *, stale_after: timedelta, states: dict[str, int], tenant: str | None = None
+) -> Status:
+    """Return the service as a whole, or (with ``tenant``) what one tenant may know of it.
+
+    ``states``: what :func:`count_states` returned.
+    """
+    house = tx.execute(select(installation)).one()
+    ids = account_ids(tx, tenant)
+    state, fetched_at = catalog_state(tx, ids, stale_after=stale_after)
     return Status(
         installation=house.id,
         alarms=alarms(tx, *ids, tenant=tenant),
@@ -271,5 +284,5 @@ def status(tx: Transaction, *, stale_after: timedelta, tenant: str | None = None
         catalog=state,
         catalog_fetched_at=fetched_at,
         worker_seen_at=house.alive_at,
-        states={row[0]: row[1] for row in tx.execute(counted)},
+        states=states,
     )

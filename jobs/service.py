@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -23,7 +24,7 @@ from jobs.identity import new_id
 from jobs.labels import labels_of
 from jobs.places import Places
 from jobs.queries import JobFilter
-from jobs.records import fleets, jobs
+from jobs.records import JobRecord, fleets, jobs
 from jobs.requests import FleetRequest, InvalidRequest, RequestFault, RequestWarning
 from jobs.states import State
 from jobs.transitions import InstanceFacts
@@ -33,6 +34,9 @@ from jobs.views import FleetView, JobDetail, JobView, Status
 
 STALE_AFTER: Final = timedelta(minutes=15)
 """A catalog older than this is refreshed; it is served all the same."""
+COUNTED_SECONDS: Final = 10.0
+"""Where counting all jobs takes long, it is done this seldom."""
+_DEAR_SECONDS: Final = 0.05
 _CHUNK: Final = 500
 _CANCELLABLE: Final = (State.SUBMITTED, State.QUEUED, State.DISPATCHED, State.CREATING, State.UNCERTAIN)
 
@@ -94,6 +98,14 @@ class Cancelled:
     """Under way: they end, or are deleted, as soon as their create's outcome is known."""
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """The jobs by state, for as long as they need not be counted again."""
+
+    states: dict[str, int]
+    until: float
+
+
 class Service:
     """The jobs of one installation.
 
@@ -104,6 +116,7 @@ class Service:
         catalogs: returns an account's catalog, or None while there is none.
         notify: called after a commit that made work; best effort, never raises.
         dice: randomness for ids and passwords.
+        monotonic: the process's clock, for how long counting takes.
 
     """
 
@@ -116,6 +129,7 @@ class Service:
         catalogs: Callable[[str], Catalog | None],
         notify: Callable[[], None],
         dice: Random,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._vault = vault
@@ -123,6 +137,8 @@ class Service:
         self._catalogs = catalogs
         self._notify = notify
         self._dice = dice
+        self._monotonic = monotonic
+        self._counted: dict[str | None, _Counted] = {}
 
     # Submit ----------------------------------------------------------------------------------------------------------
 
@@ -374,9 +390,24 @@ class Service:
         return None if ref is None else self.fleet(ref, tenant).id
 
     def status(self, tenant: str | None = None) -> Status:
-        """Return alarms, windows, catalog and counts: the tenant's part, or (None) of the whole installation."""
+        """Return alarms, windows, catalog and counts: the tenant's part, or (None) of the whole installation.
+
+        Where counting takes long, the counts are up to 10 s old.
+        """
         with self._database.read() as tx:
-            return queries.status(tx, stale_after=STALE_AFTER, tenant=tenant)
+            states = self._count_states(tx, tenant)
+            return queries.status(tx, stale_after=STALE_AFTER, states=states, tenant=tenant)
+
+    def _count_states(self, tx: Transaction, tenant: str | None) -> dict[str, int]:
+        began = self._monotonic()
+        known = self._counted.get(tenant)
+        if known is not None and began < known.until:
+            return known.states
+        states = queries.count_states(tx, tenant)
+        self._counted.pop(tenant, None)
+        if self._monotonic() - began > _DEAR_SECONDS:
+            self._counted[tenant] = _Counted(states, began + COUNTED_SECONDS)
+        return states
 
     def catalog_state(self, tenant: str | None = None) -> str:
         """Return ``fresh``, ``stale``, ``none`` (not read yet) or ``failed`` (the first read failed)."""
@@ -414,30 +445,36 @@ class Service:
         """Cancel what a fleet has not bought yet. What runs or boots stays. Raises NotFound."""
         fleet = self.fleet(ref, tenant)
         cancelled = noted = 0
-        while True:
-            with self._database.write() as tx:
-                ended, waiting, seen = _cancel_some(tx, fleet.id, actor=actor)
-            cancelled, noted = cancelled + ended, noted + waiting
-            if seen == 0:
-                break
+        for first in range(1, fleet.count + 1, _CHUNK):
+            missed = 1
+            while missed:  # somebody moved a job meanwhile
+                with self._database.write() as tx:
+                    ended, waiting, missed = _cancel_some(tx, fleet.id, first, actor=actor)
+                cancelled, noted = cancelled + ended, noted + waiting
         self._notify()
         return Cancelled(cancelled, noted)
 
 
-def _cancel_some(tx: Transaction, fleet_id: str, *, actor: str) -> tuple[int, int, int]:
+def _cancel_some(tx: Transaction, fleet_id: str, first: int, *, actor: str) -> tuple[int, int, int]:
+    """Cancel a chunk of a fleet; return how many jobs ended, how many are noted, and how many moved meanwhile."""
     open_ones = (
         jobs.c.fleet_id == fleet_id,
+        jobs.c.position.between(first, first + _CHUNK - 1),
         jobs.c.state.in_(_CANCELLABLE),
         jobs.c.ending.is_distinct_from("cancel"),
     )
-    found = transitions.select_records(tx, *open_ones, order_by=(jobs.c.position,), limit=_CHUNK)
-    ended = noted = 0
-    for job in found:
-        if job.state in {State.CREATING, State.UNCERTAIN} or job.last_unknown_at is not None:
-            noted += transitions.cancel_noted(tx, job, actor=actor) is not None
-        else:
-            ended += transitions.cancelled(tx, job, actor=actor) is not None
-    return ended, noted, len(found)
+    found = transitions.select_records(tx, *open_ones)
+    sure = [job for job in found if _is_sure(job)]
+    ended = len(transitions.all_cancelled(tx, sure, actor=actor))
+    noted = sum(
+        transitions.cancel_noted(tx, job, actor=actor) is not None for job in found if not _is_sure(job)
+    )
+    return ended, noted, len(found) - ended - noted
+
+
+def _is_sure(job: JobRecord) -> bool:
+    """Whether nothing can have been bought for the job."""
+    return job.state not in {State.CREATING, State.UNCERTAIN} and job.last_unknown_at is None
 
 
 def _unless_replayed(store: Callable[[], Submission], replay: Callable[[], Submission | None]) -> Submission:

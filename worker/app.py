@@ -116,7 +116,7 @@ class Publisher:
 
     def _send(self, messages: Sequence[tuple[str, tuple[str, ...]]]) -> None:
         try:
-            with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
+            with self._app.producer_pool.acquire(block=True, timeout=2) as producer, producer.batch():
                 for name, arguments in messages:
                     self._app.send_task(
                         name, args=arguments, producer=producer, queue=QUEUE, ignore_result=True

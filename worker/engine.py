@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -96,11 +96,22 @@ class Identity:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A create whose intent is committed. ``since``: from when its age counts, by our monotonic clock."""
+    """A create whose intent is committed.
+
+    since: from when its age counts, by our monotonic clock.
+    sick: its account is paused, is being probed, or had a fault last, so that a good answer is news.
+    """
 
     job: JobRecord
     request: InstanceCreate
     since: float
+    sick: bool = True
+
+
+class _Group(NamedTuple):
+    request: GroupRequest
+    sealed: bytes | None
+    erased: bool
 
 
 @dataclass(frozen=True)
@@ -119,7 +130,7 @@ class Engine:
         self.parts = parts
         self.identity = identity
         self.pace = pace
-        self._groups: dict[tuple[str, int], GroupRequest] = {}
+        self._groups: dict[tuple[str, int], _Group] = {}
         self.verdict = lru_cache(maxsize=4096)(_verdict)
 
     # Admission -------------------------------------------------------------------------------------------------------
@@ -171,26 +182,28 @@ class Engine:
         claimed = self._claim(job_id, self.parts.catalogs(self.identity.account_id))
         if claimed is None:
             return "not mine"
-        return self._settle(claimed.job, self._send(claimed.request, claimed.since))
+        return self._settle(claimed, self._send(claimed.request, claimed.since))
 
     def _claim(self, job_id: str, catalog: Catalog | None) -> Claimed | None:
         since = self.parts.monotonic()
         with self.parts.database.write() as tx:
-            job = transitions.load(tx, job_id)
-            if job is None or job.state is not State.DISPATCHED or not self._is_mine(job):
+            grant = admission.load_grant(tx, job_id)
+            if grant is None or grant.job.state is not State.DISPATCHED or not self._is_mine(grant.job):
                 return None
+            job = grant.job
             if job.send_before is not None and tx.now > job.send_before:
                 transitions.given_back(tx, job, "the grant came too late for its window", actor=self.actor)
                 return None
-            since = self._aged(tx, job, since)
+            aged = self._aged(tx, job, since)
             request = self._prepare(tx, job, catalog)
             if isinstance(request, Reason):
                 event = Event.ERASED if request.code == "credentials_erased" else Event.TURNED_INVALID
                 transitions.ended_waiting(tx, job, event, request, actor=self.actor)
                 return None
-            admission.open_window(tx, job)
+            if grant.unopened:
+                admission.open_window(tx, job)
             mine = transitions.sent(tx, job, actor=self.actor, lease=self.pace.lease)
-            return None if mine is None else Claimed(mine, request, since)
+            return None if mine is None else Claimed(mine, request, aged, sick=grant.sick)
 
     def _is_mine(self, job: JobRecord) -> bool:
         # A grant is for one token: with another it would spend the wrong window, or buy in the wrong account.
@@ -208,18 +221,22 @@ class Engine:
         """Who acts, for the timeline."""
         return self.identity.actor
 
-    def _restored(self, job: JobRecord, asked: dict[str, Any]) -> GroupRequest:
-        # A fleet's groups never change, and reading one again for each of its jobs costs more than the rest.
+    def _load_group(self, tx: Transaction, job: JobRecord) -> _Group:
+        # A fleet's groups never change, and reading one again for each of its jobs costs more than the rest. Secrets
+        # are erased some day, and are never kept in memory; but a fleet without any will not get some.
         key = (job.fleet_id, job.group_index)
-        group = self._groups.get(key) or GroupRequest.restore(asked)
+        known = self._groups.get(key)
+        if known is not None and known.sealed is None and not known.erased:
+            return known
+        asked, sealed, erased = fleets.load_group(tx, *key)
+        group = known.request if known is not None else GroupRequest.restore(asked)
         if len(self._groups) >= _MOST_GROUPS:
             self._groups.clear()
-        self._groups[key] = group
-        return group
+        self._groups[key] = _Group(group, None, erased or sealed is not None)
+        return _Group(group, sealed, erased)
 
     def _prepare(self, tx: Transaction, job: JobRecord, catalog: Catalog | None) -> InstanceCreate | Reason:
-        asked, sealed, erased = fleets.load_group(tx, job.fleet_id, job.group_index)
-        group = self._restored(job, asked)
+        group, sealed, erased = self._load_group(tx, job)
         fault = (
             None
             if catalog is None
@@ -284,23 +301,23 @@ class Engine:
             return Answer(Refused(Reason("rejected_by_api", f"cannot be written down: {error}")))
         return Answer(Created(facts_of(reply.value)), rate_facts(reply.rate), _plus(started, reply.written))
 
-    def _settle(self, job: JobRecord, answer: Answer) -> str:
+    def _settle(self, claimed: Claimed, answer: Answer) -> str:
         try:
-            return self._write_down(job, answer)
+            return self._write_down(claimed, answer)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
             # The database was restarted behind this connection. Once more is safe: the row's version guards it.
-            return self._write_down(job, answer)
+            return self._write_down(claimed, answer)
 
-    def _write_down(self, job: JobRecord, answer: Answer) -> str:
-        outcome = answer.outcome
+    def _write_down(self, claimed: Claimed, answer: Answer) -> str:
+        job, outcome = claimed.job, answer.outcome
         with self.parts.database.write() as tx:
             self._learn(tx, job, answer)
             moved = self._record(tx, job, outcome)
             if moved is None:
                 moved = self._record_late(tx, job, outcome)
-            self._note_health(tx, outcome)
+            self._note_health(tx, outcome, sick=claimed.sick)
         return "late" if moved is None else moved.state.value
 
     def _learn(self, tx: Transaction, job: JobRecord, answer: Answer) -> None:
@@ -325,7 +342,7 @@ class Engine:
         ago = None if monotonic is None else self.parts.monotonic() - monotonic
         return None if ago is None else tx.now - timedelta(seconds=ago)
 
-    def _note_health(self, tx: Transaction, outcome: Outcome) -> None:
+    def _note_health(self, tx: Transaction, outcome: Outcome, *, sick: bool) -> None:
         account = self.identity.account_id
         if isinstance(outcome, Paused):
             admission.pause(tx, account, code=outcome.why.code, reason=outcome.why.reason)
@@ -333,7 +350,7 @@ class Engine:
             isinstance(outcome, Unsent) and not outcome.ours
         ):
             admission.fault(tx, account)
-        elif not isinstance(outcome, Unknown | Unsent):
+        elif sick and not isinstance(outcome, Unknown | Unsent):
             admission.healthy(tx, account)
 
     # What each outcome does to the row --------------------------------------------------------------------------------

@@ -20,6 +20,10 @@ GAP_SHARE: Final = 0.05
 GAP_GROWTH: Final = 1.3
 GAP_FLOOR: Final = 0.25
 GAP_CEILING: Final = 10.0
+TOGETHER_SHARE: Final = 0.08
+"""What was created within this share of a boot is looked at by one look …"""
+TOGETHER_FIRST: Final = 0.5
+"""… and while nothing is known, what was created within so many seconds."""
 _STEP: Final = 0.25
 """A try comes earlier by this share of what is not known to be too early, and by at least …"""
 _LEAST_STEP: Final = 0.03
@@ -68,9 +72,14 @@ def _ages_from(expected: float) -> Iterable[float]:
         gap *= GAP_GROWTH
 
 
-def gap_after(expected: float | None) -> float:
-    """Return how soon after the first look the next one may come."""
-    return GAP_FLOOR if expected is None else max(expected * GAP_SHARE, GAP_FLOOR)
+def gap_after(expected: float) -> float:
+    """Return how soon after the first look the next one comes."""
+    return max(expected * GAP_SHARE, GAP_FLOOR)
+
+
+def patience(expected: float | None) -> float:
+    """Return how long a look may wait for what was created a little later."""
+    return TOGETHER_FIRST if expected is None else max(expected * TOGETHER_SHARE, GAP_FLOOR)
 
 
 def next_look(
@@ -83,7 +92,7 @@ def next_look(
     moments = [_next_for(born, looked_at, expected) for born in births]
     if not moments:
         return None
-    together = min(moments) + timedelta(seconds=gap_after(expected))
+    together = min(moments) + timedelta(seconds=patience(expected))
     return max(moment for moment in moments if moment <= together)
 
 
@@ -114,7 +123,7 @@ def learned(known: BootTimes, *, up: Sequence[float], waiting: Sequence[float]) 
 
 def range_of(expected: float) -> tuple[float, float]:
     """Return the ages of those that a first look is meant for."""
-    return expected * (1 - GAP_SHARE), expected + gap_after(expected)
+    return expected * (1 - GAP_SHARE), expected + patience(expected)
 
 
 def _first(known: BootTimes, up: Sequence[float], waiting: Sequence[float]) -> BootTimes:

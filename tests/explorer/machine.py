@@ -374,7 +374,7 @@ class Machine:
             else:
                 accepted = self.service().submit(request, tenant="default", actor="person")
             self.fleet_id = accepted.fleet.id
-        if world in {"stranger", "forgotten", "bad_catalog"}:
+        if world in {"stranger", "forgotten", "bad_catalog", "elsewhere"}:
             twist.start(self)
 
     def _incarnations(self) -> Iterator[Process]:

@@ -282,7 +282,7 @@ def test_a_removed_token_ends_nothing_under_way(site):
     answer = other._send(claimed.request, claimed.since)
     with site.rig.database.write() as tx:
         account_rows.remove_token(tx, fingerprint(OTHER))
-    assert other._settle(claimed.job, answer) == "booting"
+    assert other._settle(claimed, answer) == "booting"
 
 
 # Each account by itself ----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from itertools import islice, pairwise
 import pytest
 
 from tests.support.clock import START
-from worker.looks import BootTimes, ages, gap_after, learned, next_look
+from worker.looks import BootTimes, ages, learned, next_look
 
 
 def at(seconds):
@@ -39,9 +39,10 @@ def test_when_to_look_next():
 
 def test_what_was_created_together_is_looked_at_together():
     """Creates of one burst are answered at slightly different moments, and one look is meant for all of them."""
-    burst = [at(0.0), at(0.1), at(0.4)]
-    assert next_look([*burst, at(15)], looked_at=None, expected=10.0) == at(10.4)
-    assert next_look([*burst, at(15)], looked_at=at(10.4), expected=10.0) > at(10.4 + gap_after(10.0) / 2)
+    burst = [at(0.0), at(0.1), at(0.7)]
+    assert next_look([*burst, at(15)], looked_at=None, expected=10.0) == at(10.7)
+    assert next_look([at(15), at(15.9)], looked_at=at(10.7), expected=10.0) == at(25)
+    assert next_look([at(0.0), at(0.4), at(0.6)], looked_at=None, expected=None) == at(2.4)
 
 
 def test_a_first_boot_is_learnt():

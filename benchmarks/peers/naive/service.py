@@ -53,7 +53,7 @@ class NaiveService:
 
     def submit(self, count: int, *, prefix: str = "web") -> None:
         """Publish one message per instance."""
-        with Connection(self.plan.broker_url) as connection, connection.Producer() as producer:
+        with Connection(self.plan.broker_url) as connection, connection.Producer() as producer:  # type: ignore[no-untyped-call]
             for number in range(count):
                 app.send_task(TASK, (f"{prefix}-{number:06}",), producer=producer)
 
