@@ -21,7 +21,9 @@ REFUSED_DELETES: Final = 3
 """A delete that fails so often in a row is no hiccup."""
 _NAMED: Final = 3
 _GO_ON: Final = "the waiting jobs go on by themselves"
-_AGAIN: Final = "and start `nodewright up` (or the workers) again"
+_AGAIN: Final = (
+    "and start `nodewright up` (or the workers) again, or replace it with `nodewright accounts add-token`"
+)
 _PAUSED: Final = {
     "unauthorized": f"set a token that the API accepts in LINODE_TOKEN {_AGAIN}; {_GO_ON}",
     "missing_scope": f"make a token with linodes:read_write, set it in LINODE_TOKEN {_AGAIN}; {_GO_ON}",
