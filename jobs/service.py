@@ -348,7 +348,7 @@ class Service:
 
     def fleets(self, tenant: str, *, limit: int = 100, after: str | None = None) -> list[FleetView]:
         """Return fleets, newest first; those older than the fleet ``after``. Raises NotFound for an unknown one."""
-        last = None if after is None else self.fleet(after, tenant).id
+        last = self._fleet_id(after, tenant)
         with self._database.read() as tx:
             return queries.list_fleets(tx, tenant=tenant, limit=limit, after=last)
 
@@ -387,7 +387,13 @@ class Service:
             return queries.job_detail(tx, view)
 
     def _fleet_id(self, ref: str | None, tenant: str) -> str | None:
-        return None if ref is None else self.fleet(ref, tenant).id
+        if ref is None:
+            return None
+        with self._database.read() as tx:
+            found = queries.find_fleet_id(tx, ref, tenant=tenant)
+        if found is None:
+            raise NotFound(f"there is no fleet {ref!r}")
+        return found
 
     def status(self, tenant: str | None = None) -> Status:
         """Return alarms, windows, catalog and counts: the tenant's part, or (None) of the whole installation.
