@@ -152,7 +152,8 @@ def lanes(tx: Transaction, names: Sequence[str]) -> dict[str, Lane]:
 
 
 def _rate(tx: Transaction, account: str) -> float:
-    ids = tx.execute(select(tokens.c.id).where(tokens.c.account_id == account)).scalars().all()
+    sound = (tokens.c.account_id == account, tokens.c.probe_at.is_(None))
+    ids = tx.execute(select(tokens.c.id).where(*sound)).scalars().all()
     known = [windows for token in ids if (windows := admission.read_windows(tx, token, CREATE))]
     return rate_of(known) if known else _UNKNOWN_RATE
 
