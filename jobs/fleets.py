@@ -267,7 +267,7 @@ def _too_dear(row: Any, hourly: int, most: Guards) -> str | None:  # noqa: ANN40
 
 
 _REMEDY: Final = (
-    "ask for fewer, or have the guard raised (`nodewright tenants set`, NODEWRIGHT_MAX_INSTANCES, "
+    "ask for fewer, or raise the guard (`nodewright tenants set`, NODEWRIGHT_MAX_INSTANCES, "
     "NODEWRIGHT_MAX_HOURLY_USD)"
 )
 
