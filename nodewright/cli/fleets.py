@@ -21,7 +21,7 @@ from nodewright.cli.errors import OK, OTHERWISE
 from nodewright.cli.options import FleetRef, Json, connect
 from nodewright.cli.output import console, counted, job_table, print_json, program, states_line
 from nodewright.cli.progress import AccountPaused, Follower
-from nodewright.client import Client, Fault, Fleet, Refused, ServiceNotReached, Submission
+from nodewright.client import Client, Fleet, Refused, ServiceNotReached, Submission
 from nodewright.failures import BadInput, NotReached
 
 SHOWN_JOBS: Final = 50
@@ -114,10 +114,9 @@ def _finish(client: Client, accepted: Submission, *, wait: bool, json: bool) -> 
 
 
 def _remark(accepted: Submission, typed: Typed) -> None:
-    extra = accepted.to_json()
-    for kind, findings in (("warning", accepted.warnings), ("rejected", extra.get("rejected") or ())):
+    for kind, findings in (("warning", accepted.warnings), ("rejected", accepted.rejected)):
         for one in findings:
-            sys.stderr.write(f"{kind}: {typed.sentence(Fault(**one))}\n")
+            sys.stderr.write(f"{kind}: {typed.sentence(one)}\n")
 
 
 def _wait(client: Client, fleet: Fleet, *, json: bool) -> tuple[Fleet, int]:
@@ -173,9 +172,9 @@ def cancel(fleet: FleetRef, *, json: Json = False) -> None:
     with connect() as client:
         done = client.cancel(fleet)
     if json:
-        print_json(done)
+        print_json(done.to_json())
         return
-    view = Fleet(**done["fleet"])
-    console().print(f"Cancelled {done['cancelled']} jobs of {view.name}: {states_line(view.states)}.")
-    if done["noted"]:
-        console().print(f"{done['noted']} more are under way and end as soon as their outcome is known.")
+    view = done.fleet
+    console().print(f"Cancelled {done.cancelled} jobs of {view.name}: {states_line(view.states)}.")
+    if done.noted:
+        console().print(f"{done.noted} more are under way and end as soon as their outcome is known.")
