@@ -23,6 +23,11 @@ SETTLE_SECONDS: Final = 30.0
 """No transaction of ours takes so long. One of somebody else's in the same server may, and must not stop the feed."""
 
 
+_HIGHEST: Final = select(func.max(job_events.c.id))
+_OWN: Final = text("SELECT pg_current_xact_id()::text::bigint")
+_OLDEST: Final = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+
+
 @dataclass(frozen=True)
 class FeedEvent:
     """Something that happened to one job of a fleet."""
@@ -72,32 +77,22 @@ class Horizon:
 
     def advance(self, tx: Transaction) -> None:
         """Look again. ``latest`` is the highest id that is visible now, ``settled`` the horizon."""
-        self.latest, oldest, following = _snapshot(tx)
-        if self._pending is not None and self._is_over(oldest):
+        self.latest = tx.execute(_HIGHEST).scalar() or 0
+        if tx.on_sqlite:  # one writer at a time: ids become visible in their order
+            self.settled = self.latest
+            return
+        if self._pending is None and self.latest > self.settled:
+            # Whoever writes has a transaction id before it takes an event's: those that matter are lower than ours.
+            self._pending = (self.latest, tx.execute(_OWN).scalar_one(), self._monotonic())
+        if self._pending is not None and self._is_over(tx):
             self.settled, self._pending = self._pending[0], None
-        if oldest == following:
-            self.settled, self._pending = self.latest, None
-        elif self._pending is None:
-            self._pending = (self.latest, following, self._monotonic())
 
-    def _is_over(self, oldest: int) -> bool:
+    def _is_over(self, tx: Transaction) -> bool:
         if self._pending is None:
-            return False
-        _, following, since = self._pending
-        return oldest >= following or self._monotonic() - since > SETTLE_SECONDS
-
-
-def _snapshot(tx: Transaction) -> tuple[int, int, int]:
-    """Return the highest visible event id, the oldest transaction that still writes, and the next one to begin."""
-    highest = select(func.max(job_events.c.id)).scalar_subquery()
-    if tx.on_sqlite:  # one writer at a time: ids are visible in their order
-        return tx.execute(select(highest)).scalar() or 0, 0, 0
-    words = text(
-        "SELECT (SELECT max(id) FROM job_events), pg_snapshot_xmin(s)::text::bigint, "
-        "pg_snapshot_xmax(s)::text::bigint FROM pg_current_snapshot() AS s"
-    )
-    found = tx.execute(words).one()
-    return found[0] or 0, found[1], found[2]
+            return True
+        _, ours, since = self._pending
+        oldest: int = tx.execute(_OLDEST).scalar_one()
+        return oldest >= ours or self._monotonic() - since > SETTLE_SECONDS
 
 
 class FleetFeed:

@@ -35,6 +35,7 @@ from nodewright.answers import (
     SETTLED,
     Alarm,
     Cancelled,
+    Estimate,
     Fault,
     Fleet,
     FleetEvent,
@@ -79,6 +80,7 @@ __all__ = [
     "Cancelled",
     "Client",
     "ClientError",
+    "Estimate",
     "Fault",
     "Fleet",
     "FleetEvent",
@@ -166,6 +168,7 @@ class Client:
         headers = {"Authorization": f"Bearer {place.api_key}"} if place.api_key else {}
         self.url = place.url
         self._pause = pause
+        self._timeout = timeout
         self._http = httpx.Client(
             base_url=place.url, headers=headers, timeout=timeout, transport=transport, trust_env=False
         )
@@ -344,7 +347,7 @@ class Client:
 
     def _stream(self, path: str, headers: Mapping[str, str]) -> Iterator[Message]:
         messages = Messages()
-        timeout = httpx.Timeout(self._http.timeout, read=_QUIET_SECONDS)
+        timeout = httpx.Timeout(self._timeout, read=_QUIET_SECONDS)
         try:
             with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
                 if response.status_code == httpx.codes.NO_CONTENT:
@@ -384,6 +387,7 @@ class AsyncClient:
         headers = {"Authorization": f"Bearer {place.api_key}"} if place.api_key else {}
         self.url = place.url
         self._pause = pause
+        self._timeout = timeout
         self._http = httpx.AsyncClient(
             base_url=place.url, headers=headers, timeout=timeout, transport=transport, trust_env=False
         )
@@ -538,7 +542,7 @@ class AsyncClient:
 
     async def _stream(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[Message]:
         messages = Messages()
-        timeout = httpx.Timeout(self._http.timeout, read=_QUIET_SECONDS)
+        timeout = httpx.Timeout(self._timeout, read=_QUIET_SECONDS)
         try:
             async with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
                 if response.status_code == httpx.codes.NO_CONTENT:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nodewright.cli import fleets, operate, resolve, show
+from nodewright.cli import fleets, operate, plans, resolve, show
 from nodewright.cli.errors import EXPECTED, report
 
 
@@ -49,6 +49,7 @@ def build_app() -> typer.Typer:
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Start": {"demo": operate.demo, "up": operate.up},
     "Fleets": {
+        "plan": plans.plan,
         "submit": fleets.submit,
         "watch": fleets.watch,
         "fleets": show.fleets,
