@@ -25,7 +25,7 @@ GROUP_TEXTS: Final = {
     "image": "The image's id. Without an image the instance stays off.",
     "name": "For the label pattern, as `{group}`.",
     "label_pattern": "How labels are made, from `name`, `group`, `index`, `region` and `type`.",
-    "tags": "Tags for each instance.",
+    "tags": "Tags for each instance, 3 to 50 characters each.",
     "root_pass": "The root password. Without one, each instance gets a strong random one that nobody is shown.",
     "authorized_keys": "Public SSH keys.",
     "authorized_users": "Linode users whose keys are added.",
@@ -70,6 +70,7 @@ def fleet_schema(*, files: bool = False) -> dict[str, Any]:
     _describe(fleet, FLEET_TEXTS)
     if files:
         group["properties"] |= _file_fields()
+        _bound_tags(group, fleet)
     definitions |= {"FleetOfGroups": fleet, "FleetOfOneGroup": _flat(fleet, group), _GROUP: group}
     _tidy(definitions)
     return {
@@ -86,8 +87,13 @@ def _describe(model: dict[str, Any], texts: dict[str, str]) -> None:
         field["description"] = texts[name]
         if name in _EXAMPLES:
             field["examples"] = [_EXAMPLES[name]]
-    tags = model["properties"]["tags"]["items"]
-    tags |= {"minLength": TAG_LENGTHS.start, "maxLength": TAG_LENGTHS.stop - 1}
+
+
+def _bound_tags(*models: dict[str, Any]) -> None:
+    """Say what an editor can tell at once. For the service it is no fault of shape: a plan shows it as what it is."""
+    for model in models:
+        tags = model["properties"]["tags"]["items"]
+        tags |= {"minLength": TAG_LENGTHS.start, "maxLength": TAG_LENGTHS.stop - 1}
 
 
 def _file_fields() -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
-from pydantic import AfterValidator
 from sqlalchemy.exc import IntegrityError
 
 from jobs.listing import JobFilter, is_place, place_of
@@ -53,13 +52,6 @@ def _text(description: str) -> Any:  # noqa: ANN401 - FastAPI's own type
     return Query(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$", description=description)
 
 
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except OverflowError:
-        raise ValueError("out of range") from None
-
-
 FleetQuery = Annotated[str | None, _text("A fleet's id or name: the newest of that name.")]
 StateQuery = Annotated[State | None, Query(description="Where the jobs stand.")]
 Label = Annotated[str | None, _text("The instance's label, exactly.")]
@@ -67,10 +59,14 @@ Region = Annotated[str | None, _text("The region's id.")]
 Type = Annotated[str | None, _text("The plan's id.")]
 Tag = Annotated[str | None, _text("A tag that the fleet's document gives the job.")]
 ErrorCode = Annotated[str | None, _text("Why it ended or waits.")]
+_DAY: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME: Final = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
 Since = Annotated[
-    datetime | None,
-    AfterValidator(lambda moment: moment and _in_utc(moment)),
-    Query(description="Submitted then or later; without an offset it is UTC."),
+    str | None,
+    Query(
+        pattern=f"^{_DAY}([Tt ]{_TIME})?$",
+        description="Submitted then or later, as `2026-03-01` or `2026-03-01T12:00:00Z`; without an offset it is UTC.",
+    ),
 ]
 Fields = Annotated[
     str | None, Query(max_length=1000, description="Only these fields of each job, separated by commas.")
@@ -95,7 +91,13 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - one parameter per filter
     """List jobs: a fleet's by position, else the newest first. Pages stay stable while jobs are added."""
     wanted = _fields(fields)
     where = JobFilter(
-        state=state, label=label, type=type, region=region, tag=tag, error_code=error_code, since=since
+        state=state,
+        label=label,
+        type=type,
+        region=region,
+        tag=tag,
+        error_code=error_code,
+        since=_moment(since),
     )
     asked = {**where.to_json(), **({} if fleet is None else {"fleet": fleet})}
     place = unseal(after, asked)
@@ -112,6 +114,17 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - one parameter per filter
         more = seal(at if where.fleet_id is None else f"{where.fleet_id} {at}", asked)
     rows = [job.to_json() for job in found[:limit]]
     return JSONResponse({"jobs": [_only(row, wanted) for row in rows], "next": more})
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        message, remedy = f"there is no such moment as {text!r}", "write it like 2026-03-01T12:00:00Z"
+        raise refused_parameters([bad_parameter("since", message, remedy, value=text)]) from None
 
 
 def _fields(text: str | None) -> tuple[str, ...]:
