@@ -85,6 +85,14 @@ chaos-long: $(READY) ## the same with three seeds, and what an emptied broker co
 fuzz: $(READY) ## send thousands of requests made from the OpenAPI document: no 500, no undocumented answer
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
+.PHONY: bench
+bench: $(READY) ## measure everything beside its competitors, and write benchmarks/results/
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(READY) ## the same in small, with wide bounds; writes nothing
+	$(BIN)/python -m benchmarks --quick $(ARGS)
+
 .PHONY: lock
 lock: ## choose the newest versions that pyproject.toml allows (needs uv and the network)
 	@scripts/lock
@@ -103,4 +111,4 @@ clean: ## remove .venv/ and everything else that can be made again
 help: ## print this menu
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

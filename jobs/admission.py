@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, delete, exists, func, insert, select, text, update
+from sqlalchemy import BindParameter, and_, bindparam, delete, exists, func, select, true, update
 
 from jobs import shares, transitions, windows
 from jobs.database import Transaction
@@ -16,6 +16,7 @@ from jobs.records import (
     RECORD_COLUMNS,
     JobRecord,
     accounts,
+    in_state,
     installation,
     jobs,
     rate_windows,
@@ -24,6 +25,7 @@ from jobs.records import (
     tokens,
 )
 from jobs.states import State
+from jobs.transitions import Fenced
 from jobs.windows import Call, RateFacts, Window
 
 CREATE: Final = "POST /linode/instances"
@@ -58,6 +60,17 @@ class Admission:
 
 
 @dataclass(frozen=True)
+class Grant:
+    """A job that was admitted, as its create finds it."""
+
+    job: JobRecord
+    unopened: bool
+    """No call of its window was sent yet."""
+    sick: bool
+    """Its account is paused, is being probed, or had a fault last."""
+
+
+@dataclass(frozen=True)
 class _Bucket:
     number: int
     window: Window
@@ -73,11 +86,9 @@ def register(
     scopes: str | None = None,
 ) -> None:
     """Make sure that the account, its token and the token's windows have rows; what was learnt is kept."""
-    if tx.execute(select(accounts.c.id).where(accounts.c.id == account_id)).first() is None:
-        tx.execute(insert(accounts), {"id": account_id, "epoch": 0, "faults": 0, "created_at": tx.now})
-    if tx.execute(select(tokens.c.id).where(tokens.c.id == token_id)).first() is None:
-        row = {"id": token_id, "account_id": account_id, "scopes": scopes, "created_at": tx.now}
-        tx.execute(insert(tokens), row)
+    tx.insert_missing(accounts, {"id": account_id, "epoch": 0, "faults": 0, "created_at": tx.now})
+    row = {"id": token_id, "account_id": account_id, "scopes": scopes, "created_at": tx.now}
+    tx.insert_missing(tokens, row)
     for route, buckets in limits.items():
         _register_windows(tx, token_id, route, buckets)
 
@@ -94,21 +105,46 @@ def _register_windows(tx: Transaction, token_id: str, route: str, buckets: Seque
 
 def _add_bucket(tx: Transaction, token_id: str, route: str, number: int, window: Window) -> None:
     row = {"token_id": token_id, "route": route, "bucket": number, **_columns(window)}
-    tx.execute(insert(rate_windows), row)
+    tx.insert_missing(rate_windows, row)
 
 
 def _columns(window: Window) -> dict[str, Any]:
     return {name: getattr(window, name) for name in _WINDOW_FIELDS}
 
 
-def _buckets(token_id: str, route: str) -> Select[Any]:
-    return (
-        select(
-            rate_windows.c.bucket, rate_windows.c.shares, *(rate_windows.c[name] for name in _WINDOW_FIELDS)
-        )
-        .where(rate_windows.c.token_id == token_id, rate_windows.c.route == route)
-        .order_by(rate_windows.c.bucket)
-    )
+_SICK: Final = (accounts.c.faults > 0) | accounts.c.probe_at.is_not(None)
+# Statements that every call or every turn needs are built once: building one costs more than running it.
+_TOKEN: Final[BindParameter[Any]] = bindparam("token")
+_ROUTE: Final[BindParameter[Any]] = bindparam("route_")
+_OF_ROUTE: Final = and_(rate_windows.c.token_id == _TOKEN, rate_windows.c.route == _ROUTE)
+_BUCKETS: Final = (
+    select(rate_windows.c.bucket, rate_windows.c.shares, *(rate_windows.c[name] for name in _WINDOW_FIELDS))
+    .where(_OF_ROUTE)
+    .order_by(rate_windows.c.bucket)
+)
+_LOCKED_BUCKETS: Final = _BUCKETS.with_for_update()
+_EVERY: Final = rate_windows.alias()
+_FREE_BUCKETS: Final = _BUCKETS.add_columns(
+    select(func.count())
+    .select_from(_EVERY)
+    .where(_EVERY.c.token_id == _TOKEN, _EVERY.c.route == _ROUTE)
+    .scalar_subquery()
+).with_for_update(of=rate_windows, skip_locked=True)
+_WRITE_BUCKET: Final = (
+    update(rate_windows)
+    .where(_OF_ROUTE, rate_windows.c.bucket == bindparam("number"))
+    .values({name: bindparam(name) for name in (*_WINDOW_FIELDS, "shares")})
+)
+_UNOPENED: Final = and_(_OF_ROUTE, rate_windows.c.opened_at.is_(None))
+# Locked in the order of all others: an UPDATE of two rows chooses its own.
+_LOCKED_UNOPENED: Final = (
+    select(rate_windows.c.bucket).where(_UNOPENED).order_by(rate_windows.c.bucket).with_for_update()
+)
+_OPEN: Final = update(rate_windows).where(_UNOPENED).values(opened_at=bindparam("at"))
+
+
+def _of_route(token_id: str, route: str) -> dict[str, Any]:
+    return {"token": token_id, "route_": route}
 
 
 def _bucket(row: Any) -> _Bucket:  # noqa: ANN401 - a row of _buckets
@@ -116,30 +152,21 @@ def _bucket(row: Any) -> _Bucket:  # noqa: ANN401 - a row of _buckets
 
 
 def _read(tx: Transaction, token_id: str, route: str, *, lock: bool) -> list[_Bucket]:
-    statement = _buckets(token_id, route)
-    return [_bucket(row) for row in tx.execute(statement.with_for_update() if lock else statement)]
+    statement = _LOCKED_BUCKETS if lock else _BUCKETS
+    return [_bucket(row) for row in tx.execute(statement, _of_route(token_id, route))]
 
 
 def _lock_free(tx: Transaction, token_id: str, route: str) -> list[_Bucket]:
     """Lock all buckets of the route, or return none of them: somebody who holds but one of them spends from it."""
-    every = rate_windows.alias()
-    of_route = (every.c.token_id == token_id, every.c.route == route)
-    total = select(func.count()).select_from(every).where(*of_route).scalar_subquery()
-    statement = _buckets(token_id, route).add_columns(total)
-    rows = tx.execute(statement.with_for_update(of=rate_windows, skip_locked=True)).all()
+    rows = tx.execute(_FREE_BUCKETS, _of_route(token_id, route)).all()
     return [_bucket(row) for row in rows] if rows and len(rows) == rows[0][-1] else []
 
 
 def _write(tx: Transaction, token_id: str, route: str, before: _Bucket, after: _Bucket) -> None:
     if after == before:
         return
-    guard = (
-        rate_windows.c.token_id == token_id,
-        rate_windows.c.route == route,
-        rate_windows.c.bucket == before.number,
-    )
-    values = {**_columns(after.window), "shares": after.shares or None}
-    tx.execute(update(rate_windows).where(*guard).values(**values))
+    values = {**_columns(after.window), "shares": after.shares or None, "number": before.number}
+    tx.execute(_WRITE_BUCKET, _of_route(token_id, route) | values)
 
 
 def read_windows(tx: Transaction, token_id: str, route: str) -> list[Window]:
@@ -170,19 +197,30 @@ def spend(tx: Transaction, *, token_id: str, route: str) -> datetime | None:
     return None
 
 
+_GRANT: Final = select(
+    *RECORD_COLUMNS,
+    exists().where(
+        rate_windows.c.token_id == jobs.c.token_id,
+        rate_windows.c.route == CREATE,
+        rate_windows.c.opened_at.is_(None),
+    ),
+    exists().where(accounts.c.id == jobs.c.account_id, _SICK),
+).where(jobs.c.id == bindparam("job"))
+
+
+def load_grant(tx: Transaction, job_id: str) -> Grant | None:
+    """Return a job with what its create needs to know, in one statement; None: there is no such job."""
+    row = tx.execute(_GRANT, {"job": job_id}).first()
+    return None if row is None else Grant(record(row[:-2]), unopened=bool(row[-2]), sick=bool(row[-1]))
+
+
 def open_window(tx: Transaction, job: JobRecord, *, route: str = CREATE) -> None:
     """Note that the first call of the job's window is about to be sent. Called in the intent's transaction."""
     if job.token_id is None:
         return
-    unopened = (
-        rate_windows.c.token_id == job.token_id,
-        rate_windows.c.route == route,
-        rate_windows.c.opened_at.is_(None),
-    )
-    # Locked in the order of all others: an UPDATE of two rows chooses its own.
-    locked = select(rate_windows.c.bucket).where(*unopened).order_by(rate_windows.c.bucket).with_for_update()
-    if tx.execute(locked).all():
-        tx.execute(update(rate_windows).where(*unopened).values(opened_at=tx.now))
+    which = _of_route(job.token_id, route)
+    if tx.execute(_LOCKED_UNOPENED, which).all():
+        tx.execute(_OPEN, {**which, "at": tx.now})
 
 
 def learn(
@@ -219,33 +257,59 @@ def learn(
 
 def alone(tx: Transaction, account_id: str) -> bool:
     """Whether at most one create of the account is under way: the one that asks."""
-    # In the very words of the partial index, so that SQLite uses it.
-    under_way = and_(jobs.c.account_id == account_id, text("jobs.state IN ('dispatched', 'creating')"))
-    found = tx.execute(select(jobs.c.id).where(under_way).limit(2)).all()
-    return len(found) <= 1
+    return len(tx.execute(_UNDER_WAY, {"account": account_id}).all()) <= 1
 
 
 # Admission proper ----------------------------------------------------------------------------------------------------
 
 
-def _ready(account_id: str) -> Any:  # noqa: ANN401 - an SQL expression
-    return and_(
-        jobs.c.account_id == account_id, jobs.c.state == State.QUEUED.value, jobs.c.run_after.is_(None)
-    )
+_OF_ACCOUNT: Final = jobs.c.account_id == bindparam("account")
+_QUEUED: Final = and_(_OF_ACCOUNT, in_state(State.QUEUED))
+_READY: Final = and_(_QUEUED, jobs.c.run_after.is_(None))
+_SNOOZED: Final = and_(_QUEUED, jobs.c.run_after.is_not(None))
+_AWAKE: Final = and_(_SNOOZED, jobs.c.run_after <= bindparam("now"))
+# In the order of the index: without it a planner may look for the one row from the table's wrong end.
+_ANY_READY: Final = select(jobs.c.id).where(_READY).order_by(jobs.c.tenant_id).limit(1)
+_ANY_AWAKE: Final = select(jobs.c.id).where(_AWAKE).limit(1)
+_NEXT_SNOOZE: Final = select(func.min(jobs.c.run_after)).where(_SNOOZED)
+_UNDER_WAY: Final = select(jobs.c.id).where(_OF_ACCOUNT, in_state(State.DISPATCHED, State.CREATING)).limit(2)
+# Bounded by the index's own column: whoever holds an old snapshot keeps all former leases in that index.
+_GRANTS: Final = (
+    select(func.count())
+    .select_from(jobs)
+    .where(_OF_ACCOUNT, in_state(State.DISPATCHED, State.CREATING), in_state(State.DISPATCHED))
+    .where(jobs.c.lease_until > bindparam("now"))
+)
+_WAITING: Final = select(tenants.c.id).where(exists().where(_READY, jobs.c.tenant_id == tenants.c.id))
+_HEAD: Final = (
+    select(jobs.c.priority, jobs.c.id, jobs.c.version)
+    .where(_READY, jobs.c.tenant_id == tenants.c.id)
+    .order_by(jobs.c.priority.desc(), jobs.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(of=jobs, skip_locked=True)
+)
+_ONE_HEAD: Final = _HEAD.add_columns(tenants.c.id.label("tenant_id"), tenants.c.weight).where(
+    tenants.c.id == bindparam("tenant")
+)
+_EACH: Final = _HEAD.correlate(tenants).lateral("head")
+_ALL_HEADS: Final = select(*_EACH.c, tenants.c.id.label("tenant_id"), tenants.c.weight).join(_EACH, true())
+_TO_WAKE: Final = (
+    select(jobs.c.id)
+    .where(_AWAKE)
+    .order_by(jobs.c.run_after, jobs.c.id)
+    .limit(_WAKE_AT_ONCE)
+    .with_for_update(skip_locked=True)
+)
+_HEALTH: Final = select(
+    accounts.c.epoch, accounts.c.probe_at, select(installation.c.epoch).scalar_subquery()
+).where(accounts.c.id == bindparam("account"))
 
 
 def anything_ready(tx: Transaction, account_id: str) -> bool:
     """Whether a job could be admitted now, or its snooze is over. A cheap read, before a lock is taken."""
-    # In the order of the index: without it a planner may look for the one row from the table's wrong end.
-    ready = select(jobs.c.id).where(_ready(account_id)).order_by(jobs.c.tenant_id).limit(1)
-    if tx.execute(ready).first():
+    if tx.execute(_ANY_READY, {"account": account_id}).first():
         return True
-    snoozed = _snoozed(account_id, tx.now)
-    return tx.execute(select(jobs.c.id).where(snoozed).limit(1)).first() is not None
-
-
-def _snoozed(account_id: str, now: datetime) -> Any:  # noqa: ANN401 - an SQL expression
-    return and_(jobs.c.account_id == account_id, jobs.c.state == State.QUEUED.value, jobs.c.run_after <= now)
+    return tx.execute(_ANY_AWAKE, {"account": account_id, "now": tx.now}).first() is not None
 
 
 def next_chance(tx: Transaction, *, account_id: str, token_id: str, route: str = CREATE) -> datetime | None:
@@ -263,12 +327,14 @@ def _rolled(buckets: Sequence[_Bucket], now: datetime) -> list[_Bucket]:
     return [replace(bucket, window=windows.rolled(bucket.window, now)) for bucket in buckets]
 
 
+def room(tx: Transaction, token_id: str, *, most: int, route: str = CREATE) -> int:
+    """Return how many calls of a route may go now, ``most`` at most. Without a lock."""
+    return _room(_rolled(_read(tx, token_id, route, lock=False), tx.now), tx.now, most)
+
+
 def next_snooze(tx: Transaction, account_id: str) -> datetime | None:
     """Return when the next snoozed job comes back, or None."""
-    waits = and_(
-        jobs.c.account_id == account_id, jobs.c.state == State.QUEUED.value, jobs.c.run_after.is_not(None)
-    )
-    moment: datetime | None = tx.execute(select(func.min(jobs.c.run_after)).where(waits)).scalar()
+    moment: datetime | None = tx.execute(_NEXT_SNOOZE, {"account": account_id}).scalar()
     return moment
 
 
@@ -320,54 +386,41 @@ def _next_opening(buckets: Sequence[_Bucket], now: datetime) -> datetime | None:
 
 
 def _open_grants(tx: Transaction, account_id: str) -> int:
-    grants = and_(jobs.c.account_id == account_id, jobs.c.state == State.DISPATCHED.value)
-    return int(tx.execute(select(func.count()).select_from(jobs).where(grants)).scalar_one())
+    return int(tx.execute(_GRANTS, {"account": account_id, "now": tx.now}).scalar_one())
 
 
-def _pick(tx: Transaction, account_id: str, most: int, bucket: _Bucket) -> tuple[list[JobRecord], _Bucket]:
+def _pick(tx: Transaction, account_id: str, most: int, bucket: _Bucket) -> tuple[list[Fenced], _Bucket]:
     """Return the next jobs, locked, and the bucket with the tenants' new shares.
 
     Each tenant's jobs are taken from the head of its own part of the index, so that a long queue costs no more.
     """
     _wake(tx, account_id)
-    waiting = select(tenants.c.id, tenants.c.weight).where(
-        exists().where(_ready(account_id), jobs.c.tenant_id == tenants.c.id)
-    )
-    weights = {row.id: row.weight for row in tx.execute(waiting)}
-    heads = {row.id: row for tenant in weights for row in _heads(tx, account_id, tenant, most)}
+    heads = _heads(tx, account_id, most)
+    weights = {row.tenant_id: row.weight for row in heads.values()}
     candidates = [shares.Candidate(-row.priority, row.id, row.tenant_id) for row in heads.values()]
     chosen, ahead = shares.choose(candidates, most, weights=weights, ahead=bucket.shares)
-    return [record(heads[job_id][1:]) for job_id in chosen], replace(bucket, shares=ahead)
+    return [heads[job_id] for job_id in chosen], replace(bucket, shares=ahead)
 
 
-def _heads(tx: Transaction, account_id: str, tenant: str, most: int) -> Sequence[Any]:
-    head = (
-        select(jobs.c.priority, *RECORD_COLUMNS)
-        .where(_ready(account_id), jobs.c.tenant_id == tenant)
-        .order_by(jobs.c.priority.desc(), jobs.c.id)
-        .limit(most)
-        .with_for_update(skip_locked=True)
-    )
-    rows: Sequence[Any] = tx.execute(head).all()
-    return rows
+def _heads(tx: Transaction, account_id: str, most: int) -> dict[str, Any]:
+    """Return the next jobs of each tenant by their ids, locked: priority, id, version, tenant and its weight."""
+    which = {"account": account_id, "most": most}
+    if not tx.on_sqlite:
+        return {row.id: row for row in tx.execute(_ALL_HEADS, which)}
+    # SQLite has no LATERAL, and statements cost next to nothing.
+    waiting = tx.execute(_WAITING, {"account": account_id}).scalars().all()
+    return {row.id: row for tenant in waiting for row in tx.execute(_ONE_HEAD, {**which, "tenant": tenant})}
 
 
 def _wake(tx: Transaction, account_id: str) -> None:
     """Make jobs ready whose snooze is over; many at once in several turns, and none that somebody else holds."""
-    due = (
-        select(jobs.c.id)
-        .where(_snoozed(account_id, tx.now))
-        .order_by(jobs.c.run_after, jobs.c.id)
-        .limit(_WAKE_AT_ONCE)
-        .with_for_update(skip_locked=True)
-    )
-    found = tx.execute(due).scalars().all()
+    found = tx.execute(_TO_WAKE, {"account": account_id, "now": tx.now}).scalars().all()
     if found:
         tx.execute(update(jobs).where(jobs.c.id.in_(found)).values(run_after=None))
 
 
 def _grant(
-    tx: Transaction, picked: list[JobRecord], buckets: Sequence[_Bucket], *, token_id: str, actor: str
+    tx: Transaction, picked: Sequence[Fenced], buckets: Sequence[_Bucket], *, token_id: str, actor: str
 ) -> list[JobRecord]:
     until = min(windows.send_before(bucket.window, tx.now) for bucket in buckets)
     return transitions.admitted(
@@ -386,10 +439,7 @@ def _grant(
 
 def _shut_until(tx: Transaction, account_id: str) -> datetime | None:
     """Return None when admission is open, else from when one probe may go (far away: not before reconcile)."""
-    present = select(installation.c.epoch).scalar_subquery()
-    row = tx.execute(
-        select(accounts.c.epoch, accounts.c.probe_at, present).where(accounts.c.id == account_id)
-    ).first()
+    row = tx.execute(_HEALTH, {"account": account_id}).first()
     if row is None or row[0] != row[2]:
         return tx.now + timedelta(seconds=1)
     probe_at: datetime | None = row[1]
@@ -419,11 +469,16 @@ def fault(tx: Transaction, account_id: str) -> None:
         tx.execute(update(accounts).where(accounts.c.id == account_id).values(probe_at=at))
 
 
+_HEAL: Final = (
+    update(accounts)
+    .where(accounts.c.id == bindparam("account"), _SICK)
+    .values(faults=0, probe_at=None, paused_at=None, paused_code=None, paused_reason=None)
+)
+
+
 def healthy(tx: Transaction, account_id: str) -> None:
     """Note that the API answered a create sensibly: nothing is paused, nothing is probed."""
-    sick = and_(accounts.c.id == account_id, (accounts.c.faults > 0) | accounts.c.probe_at.is_not(None))
-    values = {"faults": 0, "probe_at": None, "paused_at": None, "paused_code": None, "paused_reason": None}
-    tx.execute(update(accounts).where(sick).values(**values))
+    tx.execute(_HEAL, {"account": account_id})
 
 
 def failing(tx: Transaction, account_id: str) -> bool:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import and_, case, func, insert, or_, select, update
+from sqlalchemy import BindParameter, and_, bindparam, case, func, or_, select, update
 
 from jobs.database import Transaction
 from jobs.records import chores
@@ -26,36 +26,42 @@ def ensure(tx: Transaction, names: Iterable[str]) -> None:
     known = set(tx.execute(select(chores.c.name)).scalars())
     for name in names:
         if name not in known:
-            tx.execute(insert(chores), {"name": name, "due_at": tx.now, "fence": 0})
+            tx.insert_missing(chores, {"name": name, "due_at": tx.now, "fence": 0})
 
 
-def _free(now: datetime) -> Any:  # noqa: ANN401 - an SQL expression
-    unleased = or_(chores.c.lease_until.is_(None), chores.c.lease_until <= now)
-    return and_(chores.c.due_at <= now, unleased)
+# Each turn of each worker's loop asks these, so they are built once.
+_NOW: Final[BindParameter[Any]] = bindparam("now")
+_FREE: Final = and_(
+    chores.c.due_at <= _NOW, or_(chores.c.lease_until.is_(None), chores.c.lease_until <= _NOW)
+)
+_DUE: Final = select(chores.c.name).where(_FREE).order_by(chores.c.due_at)
+_NEXT_DUE: Final = select(func.min(chores.c.due_at)).where(
+    chores.c.lease_until.is_(None), chores.c.due_at > _NOW
+)
+_REMEMBERED: Final = select(chores.c.state).where(chores.c.name == bindparam("name"))
+_CLAIM: Final = (
+    update(chores)
+    .where(chores.c.name == bindparam("which"), _FREE)
+    .values(owner=bindparam("by"), lease_until=bindparam("until"), fence=chores.c.fence + 1, hastened_at=None)
+    .returning(chores.c.fence, chores.c.state)
+)
 
 
 def due(tx: Transaction) -> list[str]:
     """Return the names of the chores that somebody should do now. A cheap read, before a claim."""
-    return list(tx.execute(select(chores.c.name).where(_free(tx.now)).order_by(chores.c.due_at)).scalars())
+    return list(tx.execute(_DUE, {"now": tx.now}).scalars())
 
 
 def next_due(tx: Transaction) -> datetime | None:
     """Return when the next chore is due that is not due yet and that nobody does already."""
-    free = select(func.min(chores.c.due_at)).where(chores.c.lease_until.is_(None), chores.c.due_at > tx.now)
-    moment: datetime | None = tx.execute(free).scalar()
+    moment: datetime | None = tx.execute(_NEXT_DUE, {"now": tx.now}).scalar()
     return moment
 
 
 def claim(tx: Transaction, name: str, *, owner: str, lease: timedelta) -> Claim | None:
     """Lease the chore if it is still due and free; None: somebody else has it."""
     until = tx.now + lease
-    statement = (
-        update(chores)
-        .where(chores.c.name == name, _free(tx.now))
-        .values(owner=owner, lease_until=until, fence=chores.c.fence + 1, hastened_at=None)
-        .returning(chores.c.fence, chores.c.state)
-    )
-    row = tx.execute(statement).first()
+    row = tx.execute(_CLAIM, {"which": name, "now": tx.now, "by": owner, "until": until}).first()
     return None if row is None else Claim(name, row[0], until, row[1] or {})
 
 
@@ -86,7 +92,7 @@ def finish(
 
 def remembered(tx: Transaction, name: str) -> dict[str, Any]:
     """Return what the chore wanted to remember from its last run."""
-    state: dict[str, Any] | None = tx.execute(select(chores.c.state).where(chores.c.name == name)).scalar()
+    state: dict[str, Any] | None = tx.execute(_REMEMBERED, {"name": name}).scalar()
     return state or {}
 
 

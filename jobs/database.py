@@ -6,13 +6,14 @@ clock of its own, but all its users are on one machine, so there the machine's c
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.exc import DisconnectionError
 
@@ -57,6 +58,11 @@ class Transaction:
     def execute(self, statement: Any, parameters: Any = None) -> Any:  # noqa: ANN401 - SQLAlchemy's own shapes
         """Execute one statement; see ``sqlalchemy.Connection.execute``."""
         return self.connection.execute(statement, parameters)
+
+    def insert_missing(self, table: Table, row: Mapping[str, Any]) -> None:
+        """Insert a row unless its key is there already; another process may insert the same at the same moment."""
+        insert = sqlite.insert if self.on_sqlite else postgresql.insert
+        self.connection.execute(insert(table).values(**row).on_conflict_do_nothing())
 
 
 class Database:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final
 
-from sqlalchemy import and_, delete, insert, select, text, update
+from sqlalchemy import and_, bindparam, delete, insert, select, text, update
 
 from jobs.catalog import Catalog
 from jobs.database import Transaction
@@ -23,6 +23,12 @@ LEASE_CEILING: Final = timedelta(minutes=5)
 _UNSETTLED: Final = (State.UNCERTAIN.value, State.BOOTING.value)
 ASLEEP: Final = timedelta(seconds=60)
 """A database on which no worker's loop ran for so long may be a restored one: it begins a new epoch."""
+
+# Asked in each turn of a worker's loop, so they are built once.
+_BOOT_SECONDS: Final = select(accounts.c.boot_seconds).where(accounts.c.id == bindparam("account"))
+_CATALOG_VERSION: Final = (
+    select(catalogs.c.version).where(catalogs.c.account_id == bindparam("account")).limit(1)
+)
 
 
 def settle_in(tx: Transaction, *, dice: Random, tenant: str = "default") -> str:
@@ -121,9 +127,7 @@ def unknown_at(tx: Transaction, account_id: str) -> datetime | None:
 
 def boot_seconds(tx: Transaction, account_id: str) -> float | None:
     """Return how long instances of the account lately took to run."""
-    seconds: float | None = tx.execute(
-        select(accounts.c.boot_seconds).where(accounts.c.id == account_id)
-    ).scalar()
+    seconds: float | None = tx.execute(_BOOT_SECONDS, {"account": account_id}).scalar()
     return seconds
 
 
@@ -148,9 +152,7 @@ def store_catalogs(tx: Transaction, account_id: str, parts: Mapping[str, Sequenc
 
 def catalog_version(tx: Transaction, account_id: str) -> str | None:
     """Return the version of the account's last good copy, or None while there is none."""
-    version: str | None = tx.execute(
-        select(catalogs.c.version).where(catalogs.c.account_id == account_id).limit(1)
-    ).scalar()
+    version: str | None = tx.execute(_CATALOG_VERSION, {"account": account_id}).scalar()
     return version
 
 

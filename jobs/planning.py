@@ -7,34 +7,37 @@ from sqlalchemy import func, select
 
 from jobs import admission, fleets, house, windows
 from jobs.alarms import alarms
-from jobs.catalog import Catalog, Price
+from jobs.catalog import Price
 from jobs.database import Database, Transaction
 from jobs.estimate import Estimate, Lane, estimate
 from jobs.fleets import Draft, Guards
+from jobs.places import Places
 from jobs.plan import Plan, Quota, good_jobs, plan_lines, total_price
 from jobs.records import fleets as fleet_rows
-from jobs.records import jobs, tenants, tokens
+from jobs.records import in_state, jobs, tenants, tokens
 from jobs.requests import FleetRequest, RequestWarning
 from jobs.states import HOLDING, State
 from jobs.validation import Report
 
 _HOLDS: Final = frozenset({"no_worker", "api_failing", "unauthorized", "missing_scope", "account_limit"})
 """Alarms with which nothing, or hardly anything, is created."""
-_WAITING: Final = (State.SUBMITTED.value, State.QUEUED.value)
+_WAITING: Final = (State.SUBMITTED, State.QUEUED)
 
 
-def plan_fleet(database: Database, draft: Draft, report: Report, catalog: Catalog, *, guards: Guards) -> Plan:
+def plan_fleet(database: Database, draft: Draft, report: Report, where: Places, *, guards: Guards) -> Plan:
     """Return what a submit of the draft would do, refusals by the tenant's guards included; nothing is stored."""
     with database.write() as tx:
         rehearsal = tx.connection.begin_nested()
         try:
-            return _rehearse(tx, draft, report, catalog, guards)
+            return _rehearse(tx, draft, report, where, guards)
         finally:
             rehearsal.rollback()
 
 
-def _rehearse(tx: Transaction, draft: Draft, report: Report, catalog: Catalog, guards: Guards) -> Plan:
-    request = draft.request
+def _rehearse(tx: Transaction, draft: Draft, report: Report, where: Places, guards: Guards) -> Plan:
+    request, catalog = draft.request, draft.catalog
+    if catalog is None:
+        raise ValueError("a plan needs a catalog")
     good = good_jobs(request, report)
     fleets.release(tx, draft.tenant)
     instances, spend = _quotas(tx, draft.tenant, guards)
@@ -52,16 +55,15 @@ def _rehearse(tx: Transaction, draft: Draft, report: Report, catalog: Catalog, g
         total=Price() if refused else total_price(request, catalog, good),
         instances=instances,
         spend=spend,
-        estimate=_estimate(tx, draft.account_id, accepted),
+        estimate=_estimate(tx, where.accounts, accepted),
         catalog_fetched_at=catalog.fetched_at,
     )
 
 
 def _quotas(tx: Transaction, tenant: str, guards: Guards) -> tuple[Quota, Quota]:
     row = tx.execute(select(tenants).where(tenants.c.id == tenant)).one()
-    most = guards.max_instances if row.max_instances is None else row.max_instances
-    spend = guards.max_hourly_microusd if row.max_hourly_microusd is None else row.max_hourly_microusd
-    return Quota(most, row.alive), Quota(spend, row.hourly_microusd)
+    most = guards.laid_over(row)
+    return Quota(most.max_instances, row.alive), Quota(most.max_hourly_microusd, row.hourly_microusd)
 
 
 def _already_there(tx: Transaction, tenant: str, request: FleetRequest) -> Iterator[RequestWarning]:
@@ -82,29 +84,28 @@ def _already_there(tx: Transaction, tenant: str, request: FleetRequest) -> Itera
         )
 
 
-def _estimate(tx: Transaction, account_id: str, count: int) -> Estimate | None:
-    lanes = _lanes(tx, account_id)
+def _estimate(tx: Transaction, account_ids: Sequence[str], count: int) -> Estimate | None:
+    lanes = [lane for account_id in account_ids for lane in _lanes(tx, account_id)]
     if not count or not lanes:
         return None
-    holds = [alarm.message for alarm in alarms(tx, account_id) if alarm.code in _HOLDS]
+    holds = [alarm.message for alarm in alarms(tx, *account_ids) if alarm.code in _HOLDS]
+    boots = [house.boot_seconds(tx, account_id) for account_id in account_ids]
     return estimate(
         lanes,
         count=count,
-        jobs_ahead=_waiting(tx, account_id),
-        boot_seconds=house.boot_seconds(tx, account_id),
+        jobs_ahead=sum(_waiting(tx, account_id) for account_id in account_ids),
+        boot_seconds=max((seconds for seconds in boots if seconds is not None), default=None),
         now=tx.now,
-        holds=holds,
+        holds=list(dict.fromkeys(holds)),
     )
 
 
-def _lanes(tx: Transaction, account_id: str) -> Sequence[Lane]:
+def _lanes(tx: Transaction, account_id: str) -> list[Lane]:
     ids = tx.execute(select(tokens.c.id).where(tokens.c.account_id == account_id)).scalars().all()
-    return [
-        [windows.rolled(one, tx.now) for one in admission.read_windows(tx, token_id, admission.CREATE)]
-        for token_id in ids
-    ]
+    known = [admission.read_windows(tx, token_id, admission.CREATE) for token_id in ids]
+    return [[windows.rolled(one, tx.now) for one in lane] for lane in known if lane]
 
 
 def _waiting(tx: Transaction, account_id: str) -> int:
-    waits = (jobs.c.account_id == account_id, jobs.c.state.in_(_WAITING))
+    waits = (jobs.c.account_id == account_id, in_state(*_WAITING))
     return int(tx.execute(select(func.count()).select_from(jobs).where(*waits)).scalar_one())

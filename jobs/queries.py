@@ -1,15 +1,26 @@
 """The reads that people wait for: fleets, jobs, timelines, status. Each one walks an index."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Select, func, select, text
 
+from jobs import tenants
 from jobs.alarms import alarms
 from jobs.database import Transaction
-from jobs.records import accounts, catalogs, chores, fleets, installation, job_events, jobs, rate_windows
+from jobs.records import (
+    accounts,
+    catalogs,
+    chores,
+    fleets,
+    installation,
+    job_events,
+    jobs,
+    rate_windows,
+    tokens,
+)
 from jobs.states import State
 from jobs.tables import MAY_OWN
 from jobs.views import ErrorView, EventView, FleetView, JobDetail, JobView, Status, WindowView
@@ -171,42 +182,76 @@ def taken_labels(tx: Transaction, account_id: str, labels: list[str]) -> set[str
 # Status --------------------------------------------------------------------------------------------------------------
 
 
-def catalog_state(tx: Transaction, *, account_id: str, stale_after: timedelta) -> tuple[str, datetime | None]:
-    """Return ``fresh``, ``stale``, ``none`` or ``failed``, and when the oldest part was fetched."""
-    rows = (
-        tx.execute(select(catalogs.c.fetched_at).where(catalogs.c.account_id == account_id)).scalars().all()
+def account_ids(tx: Transaction, tenant: str | None) -> tuple[str, ...]:
+    """Return the accounts that a tenant's jobs may go to; None: every account."""
+    if tenant is not None:
+        return tenants.accounts_of(tx, tenant)
+    return tuple(tx.execute(select(accounts.c.id).order_by(accounts.c.id)).scalars()) or (
+        tenants.DEFAULT_ACCOUNT,
     )
-    if len(rows) == len(CATALOG_KINDS):
-        oldest = min(rows)
-        return ("fresh" if tx.now - oldest < stale_after else "stale"), oldest
-    name = f"catalogs:{account_id}"
-    failed = tx.execute(select(chores.c.failed_at).where(chores.c.name == name)).scalar()
-    return ("none" if failed is None else "failed"), None
 
 
-def status(tx: Transaction, *, account_id: str, stale_after: timedelta) -> Status:
-    """Return the service as a whole."""
+def catalog_state(
+    tx: Transaction, ids: Sequence[str], *, stale_after: timedelta
+) -> tuple[str, datetime | None]:
+    """Return ``fresh``, ``stale``, ``none`` or ``failed``, and when the oldest part was fetched.
+
+    Of several accounts those that have a catalog decide: they can be submitted to.
+    """
+    parts = (func.count(), func.min(catalogs.c.fetched_at, type_=catalogs.c.fetched_at.type))
+    mine = select(*parts).where(catalogs.c.account_id.in_(ids)).group_by(catalogs.c.account_id)
+    whole = [oldest for count, oldest in tx.execute(mine) if count == len(CATALOG_KINDS)]
+    if whole:
+        return ("fresh" if tx.now - min(whole) < stale_after else "stale"), min(whole)
+    names = [f"catalogs:{account_id}" for account_id in ids]
+    failed = select(chores.c.name).where(chores.c.name.in_(names), chores.c.failed_at.is_not(None))
+    return ("none" if tx.execute(failed).first() is None else "failed"), None
+
+
+_WINDOW_NAMES: Final = (
+    *("route", "bucket", "allowed", "seconds", "spent"),
+    *("opened_at", "closed_until", "refused", "refused_at"),
+)
+
+
+def _windows(tx: Transaction, ids: Sequence[str]) -> tuple[WindowView, ...]:
+    columns = [rate_windows.c[name] for name in _WINDOW_NAMES]
+    statement = (
+        select(tokens.c.account_id.label("account"), rate_windows.c.token_id.label("token"), *columns)
+        .join(tokens, tokens.c.id == rate_windows.c.token_id)
+        .where(tokens.c.account_id.in_(ids))
+        .order_by(tokens.c.account_id, tokens.c.id, rate_windows.c.route, rate_windows.c.bucket)
+    )
+    return tuple(WindowView(**row) for row in tx.execute(statement).mappings())
+
+
+def count_states(tx: Transaction, tenant: str | None = None) -> dict[str, int]:
+    """Return how many jobs are in each state that occurs: a tenant's, or all.
+
+    Walks an index of all jobs, 50 ms for each million; a tenant's are counted row by row.
+    """
+    counted = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+    if tenant is not None:
+        counted = counted.where(jobs.c.tenant_id == tenant)
+    return {row[0]: row[1] for row in tx.execute(counted)}
+
+
+def status(
+    tx: Transaction, *, stale_after: timedelta, states: dict[str, int], tenant: str | None = None
+) -> Status:
+    """Return the service as a whole, or (with ``tenant``) what one tenant may know of it.
+
+    ``states``: what :func:`count_states` returned.
+    """
     house = tx.execute(select(installation)).one()
-    state, fetched_at = catalog_state(tx, account_id=account_id, stale_after=stale_after)
-    windows = tx.execute(select(rate_windows).order_by(rate_windows.c.route, rate_windows.c.bucket))
-    names = (
-        "route",
-        "bucket",
-        "allowed",
-        "seconds",
-        "spent",
-        "opened_at",
-        "closed_until",
-        "refused",
-        "refused_at",
-    )
-    counted = tx.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
+    ids = account_ids(tx, tenant)
+    state, fetched_at = catalog_state(tx, ids, stale_after=stale_after)
     return Status(
         installation=house.id,
-        alarms=alarms(tx, account_id),
-        windows=tuple(WindowView(**{name: getattr(row, name) for name in names}) for row in windows),
+        alarms=alarms(tx, *ids, tenant=tenant),
+        windows=_windows(tx, ids),
         catalog=state,
         catalog_fetched_at=fetched_at,
         worker_seen_at=house.alive_at,
-        states={row[0]: row[1] for row in counted},
+        states=states,
     )

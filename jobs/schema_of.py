@@ -16,6 +16,7 @@ FLEET_TEXTS: Final = {
     "groups": "Instances of several kinds. Without it the document itself is the only group.",
     "on_invalid": "`refuse`: one wrong group refuses everything. `skip`: only the wrong jobs are rejected.",
     "priority": "Higher goes first.",
+    "account": "One of the tenant's accounts. Without it the jobs are spread over all of them.",
     "tags": "Tags for every instance, beside each group's own.",
 }
 GROUP_TEXTS: Final = {
@@ -27,6 +28,7 @@ GROUP_TEXTS: Final = {
     "label_pattern": "How labels are made, from `name`, `group`, `index`, `region` and `type`.",
     "tags": "Tags for each instance, 3 to 50 characters each.",
     "root_pass": "The root password. Without one, each instance gets a strong random one that nobody is shown.",
+    "reveal_root_pass": "Make one strong password for the group, and show it once in the answer to the submit.",
     "authorized_keys": "Public SSH keys.",
     "authorized_users": "Linode users whose keys are added.",
     "user_data": "For cloud-init, as text.",

@@ -63,8 +63,10 @@ class Tenant(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     weight: int = 1
+    """Its share of each window, beside those of the others that wait."""
+    max_count: int | None = None
+    """Jobs per fleet; None: the setting ``NODEWRIGHT_MAX_COUNT`` holds. So with the two below."""
     max_instances: int | None = None
-    """None: the setting ``NODEWRIGHT_MAX_INSTANCES`` holds."""
     max_hourly_microusd: int | None = Field(default=None, sa_type=RowNumber)
     alive: int = 0
     """Jobs that count against the guard: exact after the newly ended ones are released."""
@@ -72,12 +74,24 @@ class Tenant(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
+class TenantAccount(SQLModel, table=True):
+    """An account that a tenant's jobs may go to. A tenant without any uses the account ``default``."""
+
+    __tablename__ = "tenant_accounts"
+
+    tenant_id: str = Field(primary_key=True, foreign_key="tenants.id")
+    account_id: str = Field(primary_key=True, foreign_key="accounts.id")
+
+
 class Account(SQLModel, table=True):
     """A Linode account: owner of labels and instances."""
 
     __tablename__ = "accounts"
+    __table_args__ = (Index("uq_accounts_euuid", "euuid", unique=True),)
 
     id: str = Field(primary_key=True)
+    euuid: str | None = None
+    """The id that Linode itself gave the account; None: no token of it was allowed to ask."""
     epoch: int = 0
     """The installation's epoch that reconcile has been through; admission needs them equal."""
     paused_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -254,6 +268,8 @@ class Job(SQLModel, table=True):
     image: str | None = None
     booted: bool = True
     priority: int = 0
+    pinned: bool = False
+    """It names things that only its account has, or was told its account: no other may take it over."""
 
     state: str
     version: int = 1

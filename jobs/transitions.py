@@ -6,12 +6,13 @@ one that takes effect adds a line to the job's timeline, in the same transaction
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from functools import cache
+from typing import Any, Final, Protocol
 
-from sqlalchemy import insert, select, tuple_, update
+from sqlalchemy import Update, bindparam, insert, select, update
 
 from jobs import chores
 from jobs.database import Transaction
@@ -24,6 +25,7 @@ RECONCILE_SOON = timedelta(seconds=30)
 Detail = dict[str, Any] | None
 _UNSTORABLE: Final = re.compile("[\\x00\\ud800-\\udfff]")
 _CHUNK: Final = 500
+_TOKEN_OF: Final = select(jobs.c.token_id).where(jobs.c.id == bindparam("job", type_=jobs.c.id.type))
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,18 @@ class InstanceFacts:
     hourly_microusd: int | None = None
 
 
+class Fenced(Protocol):
+    """Enough of a job's row to move it: which one, and as of which version."""
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+
+    @property
+    def version(self) -> int:
+        """The version that was read."""
+
+
 def _storable(words: str | None) -> str | None:
     # The API's words may hold what no database takes: NUL, and half of a surrogate pair.
     return None if words is None else _UNSTORABLE.sub("\ufffd", words)
@@ -66,10 +80,20 @@ def _explained(reason: Reason) -> dict[str, Any]:
     return {key: _storable(value) for key, value in vars(reason).items() if value is not None}
 
 
+_LOAD: Final = select(*RECORD_COLUMNS).where(jobs.c.id == bindparam("which"))
+_LOG: Final = insert(job_events)
+
+
 def load(tx: Transaction, job_id: str) -> JobRecord | None:
     """Return the job's record, or None where there is no such job."""
-    row = tx.execute(select(*RECORD_COLUMNS).where(jobs.c.id == job_id)).first()
+    row = tx.execute(_LOAD, {"which": job_id}).first()
     return None if row is None else record(row)
+
+
+def token_of(tx: Transaction, job_id: str) -> str | None:
+    """Return the token that a job's last grant is for; None where there is none, or no such job."""
+    token: str | None = tx.execute(_TOKEN_OF, {"job": job_id}).scalar()
+    return token
 
 
 def log_event(
@@ -96,35 +120,58 @@ def _move(
     columns: dict[str, Any],
 ) -> JobRecord | None:
     target = after(job.state, event)
-    guard = (jobs.c.id == job.id, jobs.c.state == job.state.value, jobs.c.version == job.version)
     written = {**columns, "state": target.value, "version": job.version + 1, "changed_at": tx.now}
-    if tx.execute(update(jobs).where(*guard).values(**written)).rowcount == 0:
+    as_read = {"which": job.id, "was_state": job.state.value, "was_version": job.version}
+    changes = {f"to_{name}": value for name, value in written.items()}
+    if tx.execute(_guarded(tuple(written)), as_read | changes).rowcount == 0:
         return None
-    tx.execute(insert(job_events), log_event(tx, job.id, event, target, actor=actor, detail=detail))
+    tx.execute(_LOG, log_event(tx, job.id, event, target, actor=actor, detail=detail))
     known = {name: value for name, value in columns.items() if name in JobRecord.__slots__}
     return replace(job, state=target, version=job.version + 1, **known)
 
 
+@cache
+def _guarded(names: tuple[str, ...]) -> Update:
+    # Built once for each set of columns: building it costs more than running it.
+    guard = (
+        jobs.c.id == bindparam("which"),
+        jobs.c.state == bindparam("was_state"),
+        jobs.c.version == bindparam("was_version"),
+    )
+    values = {name: bindparam(f"to_{name}", type_=jobs.c[name].type) for name in names}
+    return update(jobs).where(*guard).values(values)
+
+
 def _move_many(
-    tx: Transaction, records: Sequence[JobRecord], event: Event, *, actor: str, columns: dict[str, Any]
+    tx: Transaction,
+    found: Sequence[Fenced],
+    source: State,
+    event: Event,
+    *,
+    actor: str,
+    columns: dict[str, Any],
 ) -> list[JobRecord]:
-    # One state for all: the statement's guard is (id, version), and the law is asked once.
-    if not records:
-        return []
-    source, target = records[0].state, after(records[0].state, event)
+    # One state for all, so that the law is asked once; the statement's guard is (id, state, version).
+    target = after(source, event)
+    written = {**columns, "state": target.value, "version": jobs.c.version + 1, "changed_at": tx.now}
     moved: list[JobRecord] = []
-    for start in range(0, len(records), _CHUNK):
-        some = [(job.id, job.version) for job in records[start : start + _CHUNK]]
-        statement = (
-            update(jobs)
-            .where(tuple_(jobs.c.id, jobs.c.version).in_(some), jobs.c.state == source.value)
-            .values(**columns, state=target.value, version=jobs.c.version + 1, changed_at=tx.now)
-            .returning(*RECORD_COLUMNS)
-        )
+    for version, ids in _by_version(found):
+        guard = (jobs.c.id.in_(ids), jobs.c.state == source.value, jobs.c.version == version)
+        statement = update(jobs).where(*guard).values(**written).returning(*RECORD_COLUMNS)
         moved += [record(row) for row in tx.execute(statement)]
     if moved:
-        tx.execute(insert(job_events), [log_event(tx, job.id, event, target, actor=actor) for job in moved])
+        tx.execute(_LOG, [log_event(tx, job.id, event, target, actor=actor) for job in moved])
     return moved
+
+
+def _by_version(found: Sequence[Fenced]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the ids of each version, in chunks: of many rows most have the same one."""
+    groups: dict[int, list[str]] = {}
+    for job in found:
+        groups.setdefault(job.version, []).append(job.id)
+    for version, ids in groups.items():
+        for start in range(0, len(ids), _CHUNK):
+            yield version, ids[start : start + _CHUNK]
 
 
 # Before the create ---------------------------------------------------------------------------------------------------
@@ -156,9 +203,17 @@ def ended_waiting(
     return _move(tx, job, event, actor=actor, detail=_explained(reason), columns=columns)
 
 
+def taken_over(
+    tx: Transaction, records: Sequence[JobRecord], *, actor: str, account_id: str
+) -> list[JobRecord]:
+    """Give queued jobs to another account. Only where nothing was ever sent for them."""
+    columns = {"account_id": account_id}
+    return _move_many(tx, records, State.QUEUED, Event.TAKEN_OVER, actor=actor, columns=columns)
+
+
 def admitted(
     tx: Transaction,
-    records: Sequence[JobRecord],
+    found: Sequence[Fenced],
     *,
     actor: str,
     token_id: str,
@@ -175,7 +230,7 @@ def admitted(
         "window_generation": generation,
         "run_after": None,
     }
-    return _move_many(tx, records, Event.ADMITTED, actor=actor, columns=columns)
+    return _move_many(tx, found, State.QUEUED, Event.ADMITTED, actor=actor, columns=columns)
 
 
 def given_back(tx: Transaction, job: JobRecord, why: str, *, actor: str) -> JobRecord | None:
@@ -323,19 +378,24 @@ def label_taken(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) 
     return _move(tx, job, Event.LABEL_TAKEN, actor=actor, detail=_explained(reason), columns=columns)
 
 
-def found(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
-    """Send a waiting job to the look-up, because an instance with its tag exists (a failed-over database)."""
-    columns = {"last_unknown_at": tx.now, "lease_until": None, "run_after": tx.now}
+def found(tx: Transaction, job: JobRecord, *, actor: str, account_id: str) -> JobRecord | None:
+    """Send a waiting job to the look-up, because the account has an instance with its tag (a failed-over database)."""
+    columns = {
+        "account_id": account_id,
+        "last_unknown_at": tx.now,
+        "lease_until": None,
+        "run_after": tx.now,
+    }
     return _move(tx, job, Event.FOUND, actor=actor, columns=columns)
 
 
 # With an instance ----------------------------------------------------------------------------------------------------
 
 
-def seen_running(tx: Transaction, records: Sequence[JobRecord], *, actor: str) -> list[JobRecord]:
+def seen_running(tx: Transaction, found: Sequence[Fenced], *, actor: str) -> list[JobRecord]:
     """Record that instances are up."""
     columns = {"running_at": tx.now, "run_after": None}
-    return _move_many(tx, records, Event.SEEN_RUNNING, actor=actor, columns=columns)
+    return _move_many(tx, found, State.BOOTING, Event.SEEN_RUNNING, actor=actor, columns=columns)
 
 
 def lost(tx: Transaction, job: JobRecord, event: Event, reason: Reason, *, actor: str) -> JobRecord | None:
@@ -352,8 +412,23 @@ def lost(tx: Transaction, job: JobRecord, event: Event, reason: Reason, *, actor
 
 def cancelled(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     """Cancel a job for which nothing was bought and nothing is unknown."""
-    columns = {"ending": "cancel", "ended_at": tx.now, "run_after": None, "lease_until": None}
-    return _move(tx, job, Event.CANCELLED, actor=actor, columns=columns)
+    return _move(tx, job, Event.CANCELLED, actor=actor, columns=_cancelled(tx))
+
+
+def all_cancelled(tx: Transaction, found: Sequence[JobRecord], *, actor: str) -> list[JobRecord]:
+    """Cancel many jobs for which nothing was bought and nothing is unknown."""
+    groups: dict[State, list[JobRecord]] = {}
+    for job in found:
+        groups.setdefault(job.state, []).append(job)
+    return [
+        moved
+        for state, group in groups.items()
+        for moved in _move_many(tx, group, state, Event.CANCELLED, actor=actor, columns=_cancelled(tx))
+    ]
+
+
+def _cancelled(tx: Transaction) -> dict[str, Any]:
+    return {"ending": "cancel", "ended_at": tx.now, "run_after": None, "lease_until": None}
 
 
 def cancel_noted(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:

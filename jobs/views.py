@@ -185,6 +185,9 @@ class Alarm:
 class WindowView:
     """A rate window as it stands."""
 
+    account: str
+    token: str
+    """The token's id, which is its fingerprint."""
     route: str
     bucket: int
     allowed: int
@@ -198,6 +201,8 @@ class WindowView:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
         return {
+            "account": self.account,
+            "token": self.token,
             "route": self.route,
             "bucket": self.bucket,
             "allowed": self.allowed,

@@ -159,6 +159,14 @@ class Fault(Answer):
     group: int | None = None
 
 
+class RootPassword(Answer):
+    """A root password that was made for one group of the document."""
+
+    group: int
+    name: str | None = None
+    root_pass: str = Field(repr=False)
+
+
 class Submission(Answer):
     """An accepted request; ``replayed`` says that an earlier one with the same key was found."""
 
@@ -166,6 +174,8 @@ class Submission(Answer):
     warnings: tuple[Fault, ...] = ()
     rejected: tuple[Fault, ...] = ()
     replayed: bool = False
+    root_passwords: tuple[RootPassword, ...] = Field(default=(), repr=False)
+    """Those that were made because of ``reveal_root_pass``. No other answer has them."""
 
 
 class FleetPage(Answer):
@@ -295,6 +305,8 @@ class RateWindow(Answer):
     route: str
     bucket: int
     allowed: int
+    account: str = ""
+    token: str = ""
     seconds: float
     spent: int
     opened_at: Moment | None = None

@@ -89,9 +89,11 @@ def serve(wiring: Wiring, bound: socket.socket, *, notify: Callable[[], None]) -
     """
     host = bound.getsockname()[0]
     local = host in LOOPBACK
-    _refuse_without_key(wiring.settings, host, local=local)
+    _refuse_short_key(wiring.settings)
     ending = threading.Event()
     with wiring.current_database() as database:
+        if not local:
+            _refuse_without_key(wiring.settings, host, database)
         deps = ServiceDeps(
             wiring.service(database, notify=notify),
             authenticate=Authenticator(database, wiring.settings),
@@ -150,14 +152,19 @@ def _run(app: FastAPI, bound: socket.socket, settings: Settings, ending: threadi
     _Server(config, ending).run(sockets=[bound])
 
 
-def _refuse_without_key(settings: Settings, host: str, *, local: bool) -> None:
+def _refuse_short_key(settings: Settings) -> None:
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     if key and len(key) < SHORTEST_KEY:
         raise BadInput(f"NODEWRIGHT_API_KEY: expected at least {SHORTEST_KEY} characters, got {len(key)}")
-    if not local and not key:
+
+
+def _refuse_without_key(settings: Settings, host: str, database: Database) -> None:
+    with database.read() as tx:
+        guarded = settings.api_key is not None or keys.any_valid(tx)
+    if not guarded:
         raise BadInput(
-            f"NODEWRIGHT_HOST: {host} can be reached from other machines, and no API key is set; "
-            "set NODEWRIGHT_API_KEY, or listen on 127.0.0.1"
+            f"NODEWRIGHT_HOST: {host} can be reached from other machines, and there is no API key; "
+            "make one with `nodewright keys create`, set NODEWRIGHT_API_KEY, or listen on 127.0.0.1"
         )
 
 

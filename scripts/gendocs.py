@@ -112,6 +112,11 @@ def command_reference() -> str:
 
 
 def _command(name: str, one: Any) -> str:  # noqa: ANN401 - Typer's own types are private
+    verbs = [_command(f"{name} {verb}", command) for verb, command in getattr(one, "commands", {}).items()]
+    return "\n\n".join([_own_words(name, one), *verbs])
+
+
+def _own_words(name: str, one: Any) -> str:  # noqa: ANN401 - as above
     visible = [parameter for parameter in one.params if not getattr(parameter, "hidden", False)]
     parts = [f"### nodewright {name}", inspect.cleandoc(one.help or "")]
     rows = [_parameter(parameter) for parameter in visible]

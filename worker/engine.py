@@ -4,15 +4,14 @@ The run of a create is a list of phases over one record: claim, send, settle. Ea
 alone, so that a death between any two of them leaves something that the chores can go on from.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from api_client import (
     LARGEST_PAGE,
@@ -26,7 +25,7 @@ from api_client import (
     Resource,
     Throttled,
 )
-from jobs import admission, backoff, fleets, transitions
+from jobs import admission, backoff, fleets, places, transitions
 from jobs.admission import CREATE, Admission
 from jobs.catalog import Catalog
 from jobs.database import Database, Transaction
@@ -59,6 +58,8 @@ R = TypeVar("R", bound=Resource)
 _MOST_GRANTS: Final = 64
 _MOST_GROUPS: Final = 256
 _MOST_PAGES: Final = 1000
+_OF_OURS: Final = {"count", "name", "label_pattern", "tags", "reveal_root_pass"}
+_NOT_SENT_AS_ASKED: Final = _OF_OURS | {"root_pass", "user_data", "stackscript_data"}
 
 
 class SnoozeError(Exception):
@@ -95,11 +96,22 @@ class Identity:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A create whose intent is committed. ``since``: from when its age counts, by our monotonic clock."""
+    """A create whose intent is committed.
+
+    since: from when its age counts, by our monotonic clock.
+    sick: its account is paused, is being probed, or had a fault last, so that a good answer is news.
+    """
 
     job: JobRecord
     request: InstanceCreate
     since: float
+    sick: bool = True
+
+
+class _Group(NamedTuple):
+    request: GroupRequest
+    sealed: bytes | None
+    erased: bool
 
 
 @dataclass(frozen=True)
@@ -111,11 +123,6 @@ class Answer:
     written: float | None = None
 
 
-def fingerprint(token: str) -> str:
-    """Return a token's name in the database: it tells tokens apart and reveals none."""
-    return hashlib.sha256(b"nodewright token\0" + token.encode()).hexdigest()[:16]
-
-
 class Engine:
     """Admission, the create, and the calls that chores make."""
 
@@ -123,7 +130,7 @@ class Engine:
         self.parts = parts
         self.identity = identity
         self.pace = pace
-        self._groups: dict[tuple[str, int], GroupRequest] = {}
+        self._groups: dict[tuple[str, int], _Group] = {}
         self.verdict = lru_cache(maxsize=4096)(_verdict)
 
     # Admission -------------------------------------------------------------------------------------------------------
@@ -132,11 +139,15 @@ class Engine:
         """Grant what the window allows and wake workers up; return also in how many seconds to try again."""
         me = self.identity
         with self.parts.database.read() as tx:
-            if not admission.anything_ready(tx, me.account_id):
+            ready = admission.anything_ready(tx, me.account_id)
+            others = [] if ready else self._others_jobs(tx)
+            if not ready and not others:
                 return Admission(), self._until_snooze(tx)
             chance = admission.next_chance(tx, account_id=me.account_id, token_id=me.token_id)
             if chance is not None:
                 return Admission(next_at=chance), max((chance - tx.now).total_seconds(), 0.0)
+        if others and not self._take_over(others):
+            return Admission(), None
         with self.parts.database.write() as tx:
             result = admission.admit(
                 tx, account_id=me.account_id, token_id=me.token_id, actor=me.actor, most=_MOST_GRANTS
@@ -145,6 +156,20 @@ class Engine:
         if result.granted:
             self.parts.publish([job.id for job in result.granted])
         return result, wait
+
+    def _others_jobs(self, tx: Transaction) -> list[str]:
+        """Return jobs that wait for other accounts and could go by this one now."""
+        me = self.identity
+        helped = places.helped_by(tx, me.account_id)
+        room = admission.room(tx, me.token_id, most=_MOST_GRANTS) if helped else 0
+        return places.movable(tx, me.account_id, helped, room) if room > 0 else []
+
+    def _take_over(self, job_ids: Sequence[str]) -> int:
+        try:
+            with self.parts.database.write() as tx:
+                return places.take_over(tx, self.identity.account_id, job_ids, actor=self.actor)
+        except IntegrityError:
+            return 0  # somebody took one of the labels in between
 
     def _until_snooze(self, tx: Transaction) -> float | None:
         moment = admission.next_snooze(tx, self.identity.account_id)
@@ -157,26 +182,32 @@ class Engine:
         claimed = self._claim(job_id, self.parts.catalogs(self.identity.account_id))
         if claimed is None:
             return "not mine"
-        return self._settle(claimed.job, self._send(claimed.request, claimed.since))
+        return self._settle(claimed, self._send(claimed.request, claimed.since))
 
     def _claim(self, job_id: str, catalog: Catalog | None) -> Claimed | None:
         since = self.parts.monotonic()
         with self.parts.database.write() as tx:
-            job = transitions.load(tx, job_id)
-            if job is None or job.state is not State.DISPATCHED:
+            grant = admission.load_grant(tx, job_id)
+            if grant is None or grant.job.state is not State.DISPATCHED or not self._is_mine(grant.job):
                 return None
+            job = grant.job
             if job.send_before is not None and tx.now > job.send_before:
                 transitions.given_back(tx, job, "the grant came too late for its window", actor=self.actor)
                 return None
-            since = self._aged(tx, job, since)
+            aged = self._aged(tx, job, since)
             request = self._prepare(tx, job, catalog)
             if isinstance(request, Reason):
                 event = Event.ERASED if request.code == "credentials_erased" else Event.TURNED_INVALID
                 transitions.ended_waiting(tx, job, event, request, actor=self.actor)
                 return None
-            admission.open_window(tx, job)
+            if grant.unopened:
+                admission.open_window(tx, job)
             mine = transitions.sent(tx, job, actor=self.actor, lease=self.pace.lease)
-            return None if mine is None else Claimed(mine, request, since)
+            return None if mine is None else Claimed(mine, request, aged, sick=grant.sick)
+
+    def _is_mine(self, job: JobRecord) -> bool:
+        # A grant is for one token: with another it would spend the wrong window, or buy in the wrong account.
+        return job.token_id == self.identity.token_id
 
     def _aged(self, tx: Transaction, job: JobRecord, since: float) -> float:
         """Count a send's age from earlier where it must leave sooner: after its window's end it would be refused."""
@@ -190,18 +221,22 @@ class Engine:
         """Who acts, for the timeline."""
         return self.identity.actor
 
-    def _restored(self, job: JobRecord, asked: dict[str, Any]) -> GroupRequest:
-        # A fleet's groups never change, and reading one again for each of its jobs costs more than the rest.
+    def _load_group(self, tx: Transaction, job: JobRecord) -> _Group:
+        # A fleet's groups never change, and reading one again for each of its jobs costs more than the rest. Secrets
+        # are erased some day, and are never kept in memory; but a fleet without any will not get some.
         key = (job.fleet_id, job.group_index)
-        group = self._groups.get(key) or GroupRequest.restore(asked)
+        known = self._groups.get(key)
+        if known is not None and known.sealed is None and not known.erased:
+            return known
+        asked, sealed, erased = fleets.load_group(tx, *key)
+        group = known.request if known is not None else GroupRequest.restore(asked)
         if len(self._groups) >= _MOST_GROUPS:
             self._groups.clear()
-        self._groups[key] = group
-        return group
+        self._groups[key] = _Group(group, None, erased or sealed is not None)
+        return _Group(group, sealed, erased)
 
     def _prepare(self, tx: Transaction, job: JobRecord, catalog: Catalog | None) -> InstanceCreate | Reason:
-        asked, sealed, erased = fleets.load_group(tx, job.fleet_id, job.group_index)
-        group = self._restored(job, asked)
+        group, sealed, erased = self._load_group(tx, job)
         fault = (
             None
             if catalog is None
@@ -229,7 +264,7 @@ class Engine:
 
     def _request(self, job: JobRecord, group: GroupRequest, secrets: dict[str, Any]) -> InstanceCreate:
         values = group.model_dump(
-            exclude={"count", "name", "label_pattern", "tags", "root_pass", "user_data", "stackscript_data"},
+            exclude=_NOT_SENT_AS_ASKED,
             exclude_none=True,
             exclude_defaults=True,
         )
@@ -266,23 +301,23 @@ class Engine:
             return Answer(Refused(Reason("rejected_by_api", f"cannot be written down: {error}")))
         return Answer(Created(facts_of(reply.value)), rate_facts(reply.rate), _plus(started, reply.written))
 
-    def _settle(self, job: JobRecord, answer: Answer) -> str:
+    def _settle(self, claimed: Claimed, answer: Answer) -> str:
         try:
-            return self._write_down(job, answer)
+            return self._write_down(claimed, answer)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
             # The database was restarted behind this connection. Once more is safe: the row's version guards it.
-            return self._write_down(job, answer)
+            return self._write_down(claimed, answer)
 
-    def _write_down(self, job: JobRecord, answer: Answer) -> str:
-        outcome = answer.outcome
+    def _write_down(self, claimed: Claimed, answer: Answer) -> str:
+        job, outcome = claimed.job, answer.outcome
         with self.parts.database.write() as tx:
             self._learn(tx, job, answer)
             moved = self._record(tx, job, outcome)
             if moved is None:
                 moved = self._record_late(tx, job, outcome)
-            self._note_health(tx, outcome)
+            self._note_health(tx, outcome, sick=claimed.sick)
         return "late" if moved is None else moved.state.value
 
     def _learn(self, tx: Transaction, job: JobRecord, answer: Answer) -> None:
@@ -307,7 +342,7 @@ class Engine:
         ago = None if monotonic is None else self.parts.monotonic() - monotonic
         return None if ago is None else tx.now - timedelta(seconds=ago)
 
-    def _note_health(self, tx: Transaction, outcome: Outcome) -> None:
+    def _note_health(self, tx: Transaction, outcome: Outcome, *, sick: bool) -> None:
         account = self.identity.account_id
         if isinstance(outcome, Paused):
             admission.pause(tx, account, code=outcome.why.code, reason=outcome.why.reason)
@@ -315,7 +350,7 @@ class Engine:
             isinstance(outcome, Unsent) and not outcome.ours
         ):
             admission.fault(tx, account)
-        elif not isinstance(outcome, Unknown | Unsent):
+        elif sick and not isinstance(outcome, Unknown | Unsent):
             admission.healthy(tx, account)
 
     # What each outcome does to the row --------------------------------------------------------------------------------

@@ -6,14 +6,14 @@ from functools import reduce
 from operator import or_
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, select
 
 from api_client import F, Filter, Instance
 from jobs import admission, backoff, transitions
 from jobs.chores import Claim
 from jobs.database import Transaction
 from jobs.identity import installation_tag, parse_attempt_tags
-from jobs.records import JobRecord, jobs
+from jobs.records import JobRecord, in_open_state, jobs
 from jobs.states import State
 from jobs.transitions import Reason
 from worker.config import LIST_INSTANCES
@@ -23,11 +23,13 @@ from worker.outcomes import facts_of
 _CHUNK: Final = 100
 _LABELS: Final = 25
 """Labels in one list's filter, which travels in a header."""
+_WAITING: Final = and_(in_open_state(State.UNCERTAIN), jobs.c.parked_at.is_(None))
+_MINE: Final = jobs.c.account_id == bindparam("account")
+_NEXT: Final = select(func.min(jobs.c.run_after)).where(_MINE, _WAITING)
 
 
-def _due(now: datetime) -> ColumnElement[bool]:
-    waits = and_(jobs.c.state == State.UNCERTAIN.value, jobs.c.run_after <= now)
-    return and_(waits, jobs.c.parked_at.is_(None))
+def _due(account: str, now: datetime) -> ColumnElement[bool]:
+    return and_(jobs.c.account_id == account, _WAITING, jobs.c.run_after <= now)
 
 
 def list_instances(engine: Engine, where: Filter) -> list[Instance]:
@@ -53,16 +55,16 @@ class Lookup:
 
     def wanted(self, tx: Transaction) -> datetime | None:
         """Return when the next look is due."""
-        waits = and_(jobs.c.state == State.UNCERTAIN.value, jobs.c.parked_at.is_(None))
-        moment: datetime | None = tx.execute(select(func.min(jobs.c.run_after)).where(waits)).scalar()
+        account = {"account": self._engine.identity.account_id}
+        moment: datetime | None = tx.execute(_NEXT, account).scalar()
         return moment
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
         """Do it; return when to do it again."""
         engine = self._engine
         with engine.parts.database.read() as tx:
-            order = (jobs.c.run_after,)
-            due = transitions.select_records(tx, _due(tx.now), order_by=order, limit=_CHUNK)
+            mine, order = _due(engine.identity.account_id, tx.now), (jobs.c.run_after,)
+            due = transitions.select_records(tx, mine, order_by=order, limit=_CHUNK)
             began = tx.now
         found = list_instances(engine, self._where(due)) if due else []
         unseen = [job for job in due if not self._settled_by_tag(job, by_tag(found, job), began)]

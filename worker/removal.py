@@ -3,14 +3,14 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import and_, bindparam, func, select
 
 from api_client import Instance, LinodeError, NotFound
 from jobs import backoff, transitions
 from jobs.chores import Claim
 from jobs.database import Transaction
 from jobs.identity import parse_attempt_tags
-from jobs.records import JobRecord, jobs
+from jobs.records import JobRecord, in_open_state, jobs
 from jobs.states import State
 from jobs.transitions import Reason
 from worker.config import DELETE_INSTANCE, GET_INSTANCE
@@ -18,6 +18,8 @@ from worker.engine import Engine
 
 _CHUNK: Final = 50
 _CONFIRM: Final = timedelta(seconds=1)
+_DELETING: Final = and_(jobs.c.account_id == bindparam("account"), in_open_state(State.DELETING))
+_NEXT: Final = select(func.min(jobs.c.run_after)).where(_DELETING)
 
 
 class Removal:
@@ -31,24 +33,16 @@ class Removal:
 
     def wanted(self, tx: Transaction) -> datetime | None:
         """Return when the next delete is due."""
-        moment: datetime | None = tx.execute(
-            select(func.min(jobs.c.run_after)).where(self._deleting())
-        ).scalar()
+        moment: datetime | None = tx.execute(_NEXT, {"account": self._engine.identity.account_id}).scalar()
         return moment
-
-    def _deleting(self) -> ColumnElement[bool]:
-        account = jobs.c.account_id == self._engine.identity.account_id
-        return and_(account, jobs.c.state == State.DELETING.value)
-
-    def _due(self, now: datetime) -> ColumnElement[bool]:
-        return and_(self._deleting(), jobs.c.run_after <= now)
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
         """Take one step for each due job; return when to go on."""
         engine = self._engine
         with engine.parts.database.read() as tx:
+            mine = and_(jobs.c.account_id == engine.identity.account_id, in_open_state(State.DELETING))
             due = transitions.select_records(
-                tx, self._due(tx.now), order_by=(jobs.c.run_after,), limit=_CHUNK
+                tx, mine, jobs.c.run_after <= tx.now, order_by=(jobs.c.run_after,), limit=_CHUNK
             )
         for job in due:
             self._step(job)

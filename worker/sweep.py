@@ -5,18 +5,23 @@ from typing import Final
 
 from sqlalchemy import and_, func, select
 
-from jobs import backoff, fleets, house, transitions
+from jobs import backoff, fleets, transitions
 from jobs.catalog import Catalog
 from jobs.chores import Claim
 from jobs.database import Transaction
-from jobs.records import JobRecord, jobs
+from jobs.fleets import Guards
+from jobs.records import JobRecord, catalogs, in_state, jobs
 from jobs.states import Event, State
 from jobs.transitions import Reason
 from worker.engine import Engine
 
 _CHUNK: Final = 200
 _INSTANT: Final = timedelta(microseconds=1)
-_LEASED: Final = (State.DISPATCHED.value, State.CREATING.value)
+_LEASED: Final = in_state(State.DISPATCHED, State.CREATING)
+_NEXT: Final = select(func.min(jobs.c.lease_until)).where(_LEASED)
+_SUBMITTED: Final = select(jobs.c.account_id).where(in_state(State.SUBMITTED))
+_ANY_SUBMITTED: Final = _SUBMITTED.where(jobs.c.account_id.in_(select(catalogs.c.account_id))).limit(1)
+_ACCOUNTS: Final = _SUBMITTED.distinct().order_by(jobs.c.account_id)
 
 
 class Sweep:
@@ -32,8 +37,7 @@ class Sweep:
         """Return when the next lease runs out, or now where a fleet keeps secrets that none of its jobs needs."""
         if fleets.keeps_secrets(tx):
             return tx.now
-        leased = jobs.c.state.in_(_LEASED)
-        moment: datetime | None = tx.execute(select(func.min(jobs.c.lease_until)).where(leased)).scalar()
+        moment: datetime | None = tx.execute(_NEXT).scalar()
         return None if moment is None else moment + _INSTANT
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
@@ -46,7 +50,7 @@ class Sweep:
 
 
 def _lapsed(tx: Transaction, *, limit: int) -> list[JobRecord]:
-    over = and_(jobs.c.state.in_(_LEASED), jobs.c.lease_until < tx.now)
+    over = and_(_LEASED, jobs.c.lease_until < tx.now)
     return transitions.select_records(tx, over, order_by=(jobs.c.lease_until,), limit=limit)
 
 
@@ -65,25 +69,27 @@ class Intake:
     name = "intake"
     lease = timedelta(seconds=30)
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, guards: Guards | None = None) -> None:
         self._engine = engine
+        self._guards = guards or Guards()
 
     def wanted(self, tx: Transaction) -> datetime | None:
         """Return now where a job waits for a catalog that is there by now."""
-        account = self._engine.identity.account_id
-        waits = transitions.select_records(tx, jobs.c.state == State.SUBMITTED.value, limit=1)
-        return tx.now if waits and house.catalog_version(tx, account) else None
+        return None if tx.execute(_ANY_SUBMITTED).first() is None else tx.now
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
         """Do it; return when to do it again."""
         engine = self._engine
-        catalog = engine.parts.catalogs(engine.identity.account_id)
+        with engine.parts.database.read() as tx:
+            names = list(tx.execute(_ACCOUNTS).scalars())
+        found = {name: engine.parts.catalogs(name) for name in names}
         with engine.parts.database.write() as tx:
-            if catalog is not None:
-                self._validate(tx, catalog)
+            for name, catalog in found.items():
+                if catalog is not None:
+                    self._validate(tx, name, catalog)
             return tx.now + engine.pace.tick
 
-    def _validate(self, tx: Transaction, catalog: Catalog) -> None:
-        account = self._engine.identity.account_id
-        while fleets.validate_submitted(tx, catalog, account_id=account, actor=self._engine.actor):
+    def _validate(self, tx: Transaction, account: str, catalog: Catalog) -> None:
+        actor = self._engine.actor
+        while fleets.validate_submitted(tx, catalog, account_id=account, actor=actor, guards=self._guards):
             pass

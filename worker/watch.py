@@ -1,59 +1,31 @@
 """The watch: one list serves every instance that boots, and it looks when instances are likely to be up."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import and_, bindparam, func, select
 
 from api_client import F, Instance
 from jobs import chores, house, transitions
 from jobs.chores import Claim
 from jobs.database import Transaction
 from jobs.identity import installation_tag
-from jobs.records import JobRecord, jobs
+from jobs.records import JobRecord, in_open_state, jobs
 from jobs.states import Event, State
 from jobs.transitions import Reason
 from worker.engine import Engine
+from worker.looks import GAP_FLOOR, BootTimes, learned, next_look
 from worker.lookup import list_instances
 
-FIRST_LOOK_SECONDS: Final = 1.0
-"""While nothing is known of boot times: the age at which an instance is looked at first."""
-GAP_SHARE: Final = 0.04
-GAP_FLOOR_SECONDS: Final = 0.25
-GAP_CEILING_SECONDS: Final = 10.0
 LATE: Final = timedelta(seconds=60)
 """What is late at one look is given up when it still is so much later."""
-_GROWTH: Final = 1.3
-_EASE: Final = 0.98
-"""Each time that the first look already finds an instance up, the next one comes a little earlier."""
 _CHUNK: Final = 1000
-
-
-def look_ages(expected: float | None) -> Iterable[float]:
-    """Yield the ages, in seconds, at which an instance is looked at: from the expected age on, ever less often."""
-    age = FIRST_LOOK_SECONDS if expected is None else expected
-    gap = FIRST_LOOK_SECONDS if expected is None else max(expected * GAP_SHARE, GAP_FLOOR_SECONDS)
-    while True:
-        yield age
-        age += min(gap, GAP_CEILING_SECONDS)
-        gap *= _GROWTH
-
-
-def next_look(
-    births: Sequence[datetime], *, looked_at: datetime | None, expected: float | None
-) -> datetime | None:
-    """Return when to look next: the first moment after ``looked_at`` at which some instance is likely to be up."""
-    moments = (_next_for(born, looked_at, expected) for born in births)
-    return min(moments, default=None)
-
-
-def _next_for(born: datetime, looked_at: datetime | None, expected: float | None) -> datetime:
-    for age in look_ages(expected):
-        moment = born + timedelta(seconds=age)
-        if looked_at is None or moment > looked_at:
-            return moment
-    raise AssertionError("look_ages never ends")
+_BOOTING: Final = and_(jobs.c.account_id == bindparam("account"), in_open_state(State.BOOTING))
+_BIRTHS: Final = (
+    select(jobs.c.created_at).where(_BOOTING).distinct().order_by(jobs.c.created_at).limit(_CHUNK)
+)
+_OLDEST: Final = select(func.min(jobs.c.linode_id)).where(_BOOTING)
 
 
 def is_up(job: JobRecord, instance: Instance) -> bool:
@@ -61,18 +33,6 @@ def is_up(job: JobRecord, instance: Instance) -> bool:
     if instance.status == "running":
         return True
     return instance.status == "offline" and (not job.booted or job.image is None)
-
-
-def learned_boot_seconds(
-    expected: float | None, seen: Sequence[float], *, at_first_look: bool
-) -> float | None:
-    """Return the new expectation after instances of these ages were seen up."""
-    if not seen:
-        return expected
-    youngest = min(seen)
-    if expected is None:
-        return youngest
-    return expected * _EASE if at_first_look else (expected + youngest) / 2
 
 
 class Watch:
@@ -88,10 +48,6 @@ class Watch:
         """Return when an instance is likely to be up next."""
         return self._next(tx, _moment(chores.remembered(tx, self.name).get("looked_at")))
 
-    def _booting(self) -> ColumnElement[bool]:
-        account = jobs.c.account_id == self._engine.identity.account_id
-        return and_(account, jobs.c.state == State.BOOTING.value)
-
     def run(self, claim: Claim) -> datetime:
         """Look; the next look comes when :meth:`wanted` says so, but not at once."""
         engine = self._engine
@@ -99,40 +55,41 @@ class Watch:
             now = tx.now
         self._look(now, claim)
         claim.state["looked_at"] = now.isoformat()
-        return now + timedelta(seconds=GAP_FLOOR_SECONDS)
+        return now + timedelta(seconds=GAP_FLOOR)
 
     def _next(self, tx: Transaction, looked_at: datetime | None) -> datetime | None:
-        births = select(jobs.c.created_at).where(self._booting()).distinct()
-        found = list(tx.execute(births.order_by(jobs.c.created_at).limit(_CHUNK)).scalars())
-        expected = house.boot_seconds(tx, self._engine.identity.account_id)
+        account = self._engine.identity.account_id
+        found = list(tx.execute(_BIRTHS, {"account": account}).scalars())
+        expected = house.boot_seconds(tx, account) if found else None
         return next_look(found, looked_at=looked_at, expected=expected)
 
     def _look(self, now: datetime, claim: Claim) -> None:
-        engine = self._engine
+        engine, account = self._engine, self._engine.identity.account_id
         with engine.parts.database.read() as tx:
-            oldest = tx.execute(select(func.min(jobs.c.linode_id)).where(self._booting())).scalar()
+            oldest = tx.execute(_OLDEST, {"account": account}).scalar()
         if oldest is None:
             return
         tag = installation_tag(engine.identity.installation)
         listed = list_instances(engine, (F("tags") == tag) & (F("id") >= oldest))
         found = {instance.id: instance for instance in listed}
         with engine.parts.database.write() as tx:
-            booting = transitions.select_records(tx, self._booting())
+            booting = transitions.select_records(
+                tx, jobs.c.account_id == account, in_open_state(State.BOOTING)
+            )
             up = [job for job in booting if job.linode_id in found and is_up(job, found[job.linode_id])]
-            self._learn(tx, up, now)
-            transitions.seen_running(tx, up, actor=engine.actor)
             ids = {job.id for job in up}
-            self._give_up(tx, [job for job in booting if job.id not in ids], found, claim)
+            waiting = [job for job in booting if job.id not in ids]
+            self._learn(tx, claim, _ages(up, now), _ages(waiting, now))
+            transitions.seen_running(tx, up, actor=engine.actor)
+            self._give_up(tx, waiting, found, claim)
 
-    def _learn(self, tx: Transaction, up: Sequence[JobRecord], now: datetime) -> None:
+    def _learn(self, tx: Transaction, claim: Claim, up: Sequence[float], waiting: Sequence[float]) -> None:
         account = self._engine.identity.account_id
-        expected = house.boot_seconds(tx, account)
-        ages = [(now - job.created_at).total_seconds() for job in up if job.created_at is not None]
-        gap = max((expected or 0.0) * GAP_SHARE, GAP_FLOOR_SECONDS)
-        first = expected is not None and bool(ages) and min(ages) < expected + gap
-        learned = learned_boot_seconds(expected, ages, at_first_look=first)
-        if learned is not None and learned != expected:
-            house.learn_boot_seconds(tx, account, learned)
+        known = BootTimes(house.boot_seconds(tx, account), **claim.state.get("boots", {}))
+        news = learned(known, up=up, waiting=waiting)
+        claim.state["boots"] = {"sure": news.sure, "early": news.early, "rest": news.rest}
+        if news.expected is not None and news.expected != known.expected:
+            house.learn_boot_seconds(tx, account, news.expected)
 
     def _give_up(
         self, tx: Transaction, waiting: Sequence[JobRecord], found: dict[int, Instance], claim: Claim
@@ -154,6 +111,10 @@ class Watch:
         transitions.lost(
             tx, job, Event.BOOT_TIMED_OUT, Reason("boot_timeout", words), actor=self._engine.actor
         )
+
+
+def _ages(created: Sequence[JobRecord], now: datetime) -> list[float]:
+    return [(now - job.created_at).total_seconds() for job in created if job.created_at is not None]
 
 
 def _moment(text: str | None) -> datetime | None:

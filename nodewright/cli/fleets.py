@@ -68,6 +68,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
             raise typer.Exit(OTHERWISE)
         accepted = _send(client, typed, idempotency_key)
         _remark(accepted, typed)
+        _reveal(accepted)
         raise typer.Exit(_finish(client, accepted, wait=wait, json=json))
 
 
@@ -106,6 +107,12 @@ def _remark(accepted: Submission, typed: Typed) -> None:
     for kind, findings in (("warning", accepted.warnings), ("rejected", accepted.rejected)):
         for one in findings:
             sys.stderr.write(f"{kind}: {typed.sentence(one)}\n")
+
+
+def _reveal(accepted: Submission) -> None:
+    for one in accepted.root_passwords:
+        of_group = f" of group {one.name or one.group}" if len(accepted.root_passwords) > 1 else ""
+        sys.stderr.write(f"root password{of_group} (not shown again): {one.root_pass}\n")
 
 
 def _wait(client: Client, fleet: Fleet, *, json: bool) -> tuple[Fleet, int]:

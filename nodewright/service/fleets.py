@@ -56,6 +56,7 @@ def submit_fleet(
     state = request.state
     accepted: Submission = _with_catalog(
         deps,
+        key.tenant,
         partial(
             deps.service.submit,
             asked,
@@ -74,8 +75,12 @@ def _accepted(accepted: Submission) -> JSONResponse:
         "warnings": [warning.to_json() for warning in accepted.warnings],
         "rejected": [fault.to_json() for fault in accepted.faults],
         "replayed": accepted.replayed,
+        "root_passwords": [password.to_json() for password in accepted.root_passwords],
     }
-    headers = {"Location": f"/v1/fleets/{accepted.fleet.id}"}
+    headers = {
+        "Location": f"/v1/fleets/{accepted.fleet.id}",
+        "Cache-Control": "no-store",
+    }  # it may hold passwords
     return JSONResponse(content, HTTPStatus.ACCEPTED, headers)
 
 
@@ -85,18 +90,18 @@ def plan_fleet(key: Reader, body: JsonBody, deps: Deps) -> JSONResponse:
 
 
 def _plan(deps: ServiceDeps, body: object, key: Reader) -> JSONResponse:
-    made = _with_catalog(deps, partial(deps.service.plan, parse_request(body), tenant=key.tenant))
+    made = _with_catalog(deps, key.tenant, partial(deps.service.plan, parse_request(body), tenant=key.tenant))
     return JSONResponse({"plan": made.to_json()})
 
 
-def _with_catalog(deps: ServiceDeps, act: Callable[[], Found]) -> Found:
+def _with_catalog(deps: ServiceDeps, tenant: str, act: Callable[[], Found]) -> Found:
     """Do what needs a catalog; while its first read is under way, wait for it."""
     deadline = time.monotonic() + CATALOG_PATIENCE
     while True:
         try:
             return act()
         except CatalogUnavailable:
-            if deps.service.catalog_state() != "none" or time.monotonic() > deadline:
+            if deps.service.catalog_state(tenant) != "none" or time.monotonic() > deadline:
                 raise
             threading.Event().wait(0.2)
 

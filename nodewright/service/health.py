@@ -14,7 +14,7 @@ from jobs.service import Service
 from jobs.states import State
 from jobs.views import Status
 from nodewright import answers as shapes
-from nodewright.service.access import PageReader
+from nodewright.service.access import Overseer
 from nodewright.service.deps import Deps
 from nodewright.service.openapi import Responses, problem
 from nodewright.service.problems import RETRY_SECONDS, Problem
@@ -34,7 +34,7 @@ def readyz(deps: Deps) -> dict[str, Any]:
     return {"status": "ready", "catalog": deps.service.catalog_state()}
 
 
-def metrics(deps: Deps, reader: PageReader) -> Response:  # noqa: ARG001 - who may read it
+def metrics(deps: Deps, reader: Overseer) -> Response:  # noqa: ARG001 - who may read it
     """Answer a few gauges in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Gauges(deps.service))
@@ -70,9 +70,10 @@ def _jobs(status: Status) -> GaugeMetricFamily:
 
 
 def _windows(name: str, documentation: str, status: Status, field: str) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, documentation, labels=["route", "bucket"])
+    family = GaugeMetricFamily(name, documentation, labels=["account", "token", "route", "bucket"])
     for window in status.windows:
-        family.add_metric([window.route, str(window.bucket)], getattr(window, field))
+        labels = [window.account, window.token, window.route, str(window.bucket)]
+        family.add_metric(labels, getattr(window, field))
     return family
 
 

@@ -4,19 +4,21 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from nodewright import answers as shapes
-from nodewright.service.access import Reader
+from nodewright.service.access import Reader, part_of
 from nodewright.service.deps import Deps
 from nodewright.service.openapi import answers
 
 
-def show_rate_windows(key: Reader, deps: Deps) -> JSONResponse:  # noqa: ARG001 - a key is needed
+def show_rate_windows(key: Reader, deps: Deps) -> JSONResponse:
     """Show what the API's rate limits still allow."""
-    return JSONResponse({"rate_windows": [window.to_json() for window in deps.service.status().windows]})
+    return JSONResponse(
+        {"rate_windows": [window.to_json() for window in deps.service.status(part_of(key)).windows]}
+    )
 
 
-def show_status(key: Reader, deps: Deps) -> JSONResponse:  # noqa: ARG001 - a key is needed
+def show_status(key: Reader, deps: Deps) -> JSONResponse:
     """Show alarms, catalogs, rate windows, and when a worker was last seen."""
-    return JSONResponse(deps.service.status().to_json())
+    return JSONResponse(deps.service.status(part_of(key)).to_json())
 
 
 def install(router: APIRouter) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,10 +22,11 @@ from random import Random
 from typing import Any
 
 import httpx
-from sqlalchemy import select, text
+from sqlalchemy import Table, select
 
 from api_client import Clock, LinodeClient
 from jobs import admission, house
+from jobs.accounts import fingerprint
 from jobs.admission import Limit
 from jobs.catalog import Catalog
 from jobs.database import Database, Transaction
@@ -42,7 +44,7 @@ from simulator.limits import Bucket, Limits
 from tests.explorer.schedule import Schedule
 from tests.explorer.twists import TWISTS
 from worker.config import Pace, WorkerConfig
-from worker.engine import Engine, Identity, Parts, fingerprint
+from worker.engine import Engine, Identity, Parts
 from worker.lookup import Lookup
 from worker.loop import Loop
 from worker.reconcile import Reconcile
@@ -125,15 +127,24 @@ class HookedDatabase(Database):
         )
         self._path = path
         self._template = template
+        self._looks: sqlite3.Connection | None = None
         self._machine: Machine
 
     def attach(self, machine: Machine) -> None:
         """Begin a run on a fresh copy. The engine stays, because its compiled statements are most of a run's cost."""
         self.close()
+        if self._looks is not None:
+            self._looks.close()
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         shutil.copy(self._template, self._path)
+        self._looks = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
         self._machine = machine
+
+    def look(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return rows as the file holds them, past SQLAlchemy: the machine looks after every step."""
+        assert self._looks is not None
+        return self._looks.execute(statement).fetchall()
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -209,8 +220,6 @@ class Machine:
         self.count = 0
         self.crashes = list(schedule.crashes)
         self.inbox: deque[str] = deque()
-        self.posts = 0
-        self.late_posts = 0
         self.frozen: Frozen | None = None
         self.twisted = False
         self.deaf = False
@@ -269,11 +278,8 @@ class Machine:
 
     def sending(self, request: httpx.Request) -> None:
         """Check what must hold when a create leaves: its intent is committed."""
-        self.posts += 1
-        with self.quietly(), self.database.read() as tx:
-            row = tx.execute(select(jobs.c.state)).first()
         frozen_here = self.frozen is not None and self.frozen.thread is threading.current_thread()
-        if not frozen_here and (row is None or row.state != State.CREATING):
+        if not frozen_here and self._state() != State.CREATING:
             raise Violation("a create left without a committed intent")
         age = self.time.now - self.committed_at.get(threading.get_ident(), self.time.now)
         held_here = self.frozen is not None and self.frozen.kind == "send"
@@ -294,15 +300,13 @@ class Machine:
         self.committed_at[threading.get_ident()] = self.time.now
         self.freezing("committed")
         self.world.advance(self.time.now)
-        with self.quietly(), self.database.read() as tx:
-            rows = tx.execute(select(jobs.c.id, jobs.c.state, jobs.c.attempt, jobs.c.linode_id)).all()
-        for row in rows:
-            ended = row.state in {State.FAILED, State.CANCELLED} and row.linode_id is None
+        for job_id, state, linode_id in self.database.look("SELECT id, state, linode_id FROM jobs"):
+            ended = state in {State.FAILED, State.CANCELLED} and linode_id is None
             alive = [one for one in self.kept() if not getattr(one, "foreign", False)]
-            if ended and alive and row.id not in self.ended_before:
-                raise Violation(f"ended as {row.state} while instance {alive[0].ident} exists")
+            if ended and alive and job_id not in self.ended_before:
+                raise Violation(f"ended as {state} while instance {alive[0].ident} exists")
             if ended:
-                self.ended_before.add(row.id)
+                self.ended_before.add(job_id)
 
     ended_before: set[str]
 
@@ -370,7 +374,7 @@ class Machine:
             else:
                 accepted = self.service().submit(request, tenant="default", actor="person")
             self.fleet_id = accepted.fleet.id
-        if world in {"stranger", "forgotten", "bad_catalog"}:
+        if world in {"stranger", "forgotten", "bad_catalog", "elsewhere"}:
             twist.start(self)
 
     def _incarnations(self) -> Iterator[Process]:
@@ -426,8 +430,8 @@ class Machine:
     # Judging ---------------------------------------------------------------------------------------------------------
 
     def _state(self) -> str:
-        with self.quietly(), self.database.read() as tx:
-            return str(tx.execute(select(jobs.c.state)).scalar_one())
+        ((state,),) = self.database.look("SELECT state FROM jobs")
+        return str(state)
 
     def _settled(self) -> bool:
         return State(self._state()) in SETTLED
@@ -456,16 +460,11 @@ class Machine:
         return self._disagreement() is None and not self.inbox
 
     def _disagreement(self) -> str | None:
-        with self.quietly(), self.database.read() as tx:
-            row = tx.execute(select(jobs.c.state, jobs.c.linode_id, jobs.c.parked_at)).one()
+        ((state, linode_id),) = self.database.look("SELECT state, linode_id FROM jobs")
         kept = [one.ident for one in self.kept()]
-        owns = (
-            [row.linode_id]
-            if row.linode_id is not None and row.state in {State.RUNNING, State.FAILED}
-            else []
-        )
+        owns = [linode_id] if linode_id is not None and state in {State.RUNNING, State.FAILED} else []
         if kept != owns and self.schedule.world != "untag":
-            return f"the row is {row.state} with {owns}, the API holds {kept}"
+            return f"the row is {state} with {owns}, the API holds {kept}"
         return None
 
     def _judge(self) -> None:
@@ -496,11 +495,9 @@ class Machine:
             raise Violation(f"ended as {state}, expected {' or '.join(sorted(allowed))}")
 
     def _transitions(self) -> set[tuple[str, str, str]]:
-        with self.quietly(), self.database.read() as tx:
-            lines = tx.execute(text("SELECT event, state FROM job_events ORDER BY id")).all()
         steps = set()
         state = ""
-        for event, target in lines:
+        for event, target in self.database.look("SELECT event, state FROM job_events ORDER BY id"):
             steps.add((state, event, target))
             state = target
         return steps
@@ -619,6 +616,15 @@ _VOLATILE = {
 }
 
 
+def _durable(table: Table) -> str:
+    columns = ", ".join(f'"{column.name}"' for column in table.c if column.name not in _VOLATILE)
+    where = " WHERE route LIKE 'POST%'" if table is rate_windows else ""
+    return f"SELECT {columns} FROM {table.name}{where}"
+
+
+_DURABLE = [_durable(table) for table in (jobs, rate_windows, accounts, chores, installation)]
+
+
 def fingerprint_of(machine: Machine) -> str:
     """Return a digest of all that outlives a crash: rows, world, messages and time, but not the words of errors.
 
@@ -626,13 +632,8 @@ def fingerprint_of(machine: Machine) -> str:
     dozens, so they decide nothing.
     """
     digest = hashlib.sha256()
-    with machine.database.engine.connect() as connection:
-        for table in (jobs, rate_windows, accounts, chores, installation):
-            columns = [column for column in table.c if column.name not in _VOLATILE]
-            rows = select(*columns)
-            if table is rate_windows:
-                rows = rows.where(table.c.route.startswith("POST"))
-            digest.update(repr(connection.execute(rows).all()).encode())
+    for statement in _DURABLE:
+        digest.update(repr(machine.database.look(statement)).encode())
     world = machine.world
     for one in world.instances.values():
         digest.update(

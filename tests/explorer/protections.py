@@ -22,7 +22,7 @@ from jobs.states import State
 from jobs.windows import RateFacts
 from tests.explorer.machine import GRACE, Collaborators
 from tests.explorer.schedule import OUTCOMES, Reply, Schedule
-from worker.engine import Engine
+from worker.engine import Claimed, Engine
 from worker.lookup import Lookup
 from worker.outcomes import Outcome
 from worker.reconcile import Reconcile
@@ -63,7 +63,7 @@ class WithoutIntent(Engine):
         with self.parts.database.write() as tx:
             admission.open_window(tx, job)
             mine = transitions.sent(tx, job, actor=self.actor, lease=self.pace.lease)
-        return "late" if mine is None else self._settle(mine, outcome)
+        return "late" if mine is None else self._settle(Claimed(mine, request, 0.0), outcome)
 
 
 class WithoutStickyUnknown(Engine):

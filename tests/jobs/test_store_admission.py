@@ -1,9 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 
 import pytest
 from sqlalchemy import select, text, update
 
-from jobs import admission, transitions
+from jobs import admission, chores, transitions
 from jobs.admission import CREATE, PROBE_SECONDS, Limit
 from jobs.database import Database
 from jobs.records import accounts, installation, jobs, rate_windows
@@ -551,3 +553,22 @@ def test_moments_do_not_depend_on_the_sessions_zone(postgres_url):
         tx.execute(update(accounts).values(probe_at=tx.now))
         assert tx.execute(select(accounts.c.probe_at)).scalar_one() == tx.now
     database.close()
+
+
+@pytest.mark.postgres
+def test_workers_that_start_together_register_once(postgres_database):
+    """Workers that start at the same moment on an empty database all find the account and its windows."""
+    ready = Barrier(8)
+
+    def register(_number):
+        ready.wait()
+        with postgres_database.write() as tx:
+            admission.register(
+                tx, account_id="new", token_id="new-token", limits={CREATE: (Limit(20, 15.0),)}
+            )
+            chores.ensure(tx, ["sweep", "intake"])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(register, range(8)))
+    with postgres_database.read() as tx:
+        assert len(admission.read_windows(tx, "new-token", CREATE)) == 1

@@ -15,6 +15,7 @@ from tests.support.fleets import (
     ACTOR,
     PARTS,
     TENANT,
+    add_fleet,
     add_job,
     add_tenant,
     make_service,
@@ -249,3 +250,15 @@ def test_the_status(database, clock, service):
     assert status.catalog == "stale"
     assert [(alarm.code, alarm.since) for alarm in status.alarms] == [("unauthorized", clock.at(-15 * 60))]
     assert json.dumps(status.to_json())
+
+
+def test_counting_that_takes_long_is_done_seldom(database):
+    """The states are counted for each status, unless that took long: then what was counted is shown for 10 s."""
+    times = iter((0.0, 0.2, 5.0, 11.0, 11.01, 11.02, 11.03))
+    service = make_service(database, monotonic=lambda: next(times))
+    fleet = add_fleet(database)
+    found = []
+    for position in range(1, 5):
+        add_job(database, State.QUEUED, fleet_id=fleet, position=position)
+        found.append(service.status().states["queued"])
+    assert found == [1, 1, 3, 4]

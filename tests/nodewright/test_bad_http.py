@@ -24,6 +24,7 @@ TEXTS = (
     "user_data",
     "kernel",
     "maintenance_policy",
+    "account",
 )
 LISTS = ("tags", "authorized_keys", "authorized_users", "ipv4")
 BAD_CHARACTERS = ("\x00", "\x07", "\x1b", "\x7f", "\x85", "\ud800")

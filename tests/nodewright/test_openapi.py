@@ -75,7 +75,7 @@ def test_the_shapes_are_those_of_the_views(site):
         answers.FleetEvent: FeedEvent(1, "j", "l", 1, now, "e", "queued", "a").to_json(),
         answers.Status: service.status().to_json(),
         answers.Alarm: Alarm("c", "m", None).to_json(),
-        answers.RateWindow: WindowView("r", 0, 1, 1.0, 0, None, None, 0, None).to_json(),
+        answers.RateWindow: WindowView("a", "t", "r", 0, 1, 1.0, 0, None, None, 0, None).to_json(),
         answers.Plan: service.plan(parse_request(_good(name="x")), tenant="default").to_json(),
         answers.Estimate: Estimate(
             jobs_ahead=0,

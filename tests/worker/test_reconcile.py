@@ -38,9 +38,9 @@ def test_what_an_instance_is(rig, state, attempt, linode_id, kind):
     """The tag and the job that it names decide; an id that some row owns is that row's, whatever the tag says."""
     job = replace(add_job(rig.database, state, attempt=2), linode_id=linode_id)
     tag = AttemptTag(job.id, attempt)
-    assert classify(tag, job, owned=False) is kind
-    assert classify(tag, job, owned=True) is Kind.OWNED
-    assert classify(tag, None, owned=False) is Kind.STRANGE
+    assert classify(tag, job, owned=False, account=job.account_id) is kind
+    assert classify(tag, job, owned=True, account=job.account_id) is Kind.OWNED
+    assert classify(tag, None, owned=False, account=job.account_id) is Kind.STRANGE
 
 
 def reconcile(rig, after=0.0):
@@ -114,7 +114,7 @@ def test_strangers_are_never_touched(rig):
     for _ in range(3):
         row = reconcile(rig, GRACE)
     assert {one.ident for one in rig.alive()} > set(left)
-    assert row.state["strange"] == [left[2]]
+    assert row.state["strange"] == left[2:]
     assert rig.calls("DELETE /linode/instances/{id}") == 0
 
 

@@ -1,40 +1,13 @@
 from dataclasses import replace
-from datetime import timedelta
-from itertools import islice, pairwise
 
 import pytest
 
 from api_client import Instance
 from jobs import house
 from jobs.states import State
-from tests.support.clock import START
 from tests.support.fleets import ACCOUNT, add_job
 from tests.worker.conftest import BOOT
-from worker.watch import Watch, is_up, learned_boot_seconds, look_ages, next_look
-
-
-def test_ages_of_looks():
-    """Without knowledge the looks begin after a second; with it at the expected age; and they grow rarer, to 10 s."""
-    assert list(islice(look_ages(None), 3)) == pytest.approx([1.0, 2.0, 3.3])
-    ages = list(islice(look_ages(60.0), 40))
-    gaps = [later - earlier for earlier, later in pairwise(ages)]
-    assert ages[0] == 60.0
-    assert gaps[0] == pytest.approx(2.4)
-    assert all(later > earlier - 0.001 for earlier, later in pairwise(gaps))
-    assert gaps[-1] == pytest.approx(10.0)
-    quick = list(islice(look_ages(0.1), 2))
-    assert quick[1] - quick[0] == pytest.approx(0.25)
-
-
-def test_when_to_look_next():
-    """The next look is the first moment after the last one at which some instance is likely to be up."""
-    births = [START, START + timedelta(seconds=5)]
-    assert next_look([], looked_at=None, expected=60.0) is None
-    assert next_look(births, looked_at=None, expected=60.0) == START + timedelta(seconds=60)
-    looked = START + timedelta(seconds=60)
-    assert next_look(births, looked_at=looked, expected=60.0) == START + timedelta(seconds=62.4)
-    later = START + timedelta(seconds=64)
-    assert next_look(births, looked_at=later, expected=60.0) == START + timedelta(seconds=65)
+from worker.watch import Watch, is_up
 
 
 @pytest.mark.parametrize(
@@ -54,21 +27,6 @@ def test_what_counts_as_up(rig, status, booted, image, up):
     """Up is running, or offline where that was asked for; any other status is waited for."""
     job = replace(add_job(rig.database, State.BOOTING), booted=booted, image=image)
     assert is_up(job, Instance(id=1, status=status)) is up
-
-
-@pytest.mark.parametrize(
-    ("expected", "seen", "first", "learned"),
-    [
-        (60.0, [], False, 60.0),
-        (None, [], False, None),
-        (None, [48.0, 45.0], False, 45.0),
-        (60.0, [70.0, 80.0], False, 65.0),
-        (60.0, [60.5], True, 58.8),
-    ],
-)
-def test_learning_how_long_a_boot_takes(expected, seen, first, learned):
-    """The expectation moves towards the youngest that was up, and a little earlier where the first look found it."""
-    assert learned_boot_seconds(expected, seen, at_first_look=first) == pytest.approx(learned)
 
 
 def booting(rig, count):
@@ -96,7 +54,7 @@ def test_what_is_not_up_yet_is_waited_for(rig):
     rig.do(watch)
     assert rig.count("booting") == 1
     with rig.database.read() as tx:
-        assert watch.wanted(tx) == rig.clock.at(1.3)
+        assert watch.wanted(tx) == rig.clock.at(2.4)
 
 
 def test_nothing_boots_nothing_is_asked(rig):

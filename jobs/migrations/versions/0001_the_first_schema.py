@@ -15,6 +15,7 @@ def upgrade() -> None:
     op.create_table(
         "accounts",
         sa.Column("id", sa.String(), nullable=False),
+        sa.Column("euuid", sa.String(), nullable=True),
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("paused_at", UtcDateTime(), nullable=True),
         sa.Column("paused_code", sa.String(), nullable=True),
@@ -26,6 +27,9 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
     )
+    with op.batch_alter_table("accounts", schema=None) as batch_op:
+        batch_op.create_index("uq_accounts_euuid", ["euuid"], unique=True)
+
     op.create_table(
         "catalogs",
         sa.Column("account_id", sa.String(), nullable=False),
@@ -78,6 +82,7 @@ def upgrade() -> None:
         "tenants",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("weight", sa.Integer(), nullable=False),
+        sa.Column("max_count", sa.Integer(), nullable=True),
         sa.Column("max_instances", sa.Integer(), nullable=True),
         sa.Column("max_hourly_microusd", RowNumber, nullable=True),
         sa.Column("alive", sa.Integer(), nullable=False),
@@ -87,6 +92,18 @@ def upgrade() -> None:
         sa.CheckConstraint("hourly_microusd >= 0", name=op.f("ck_tenants_spend_not_negative")),
         sa.CheckConstraint("weight > 0", name=op.f("ck_tenants_weight_positive")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
+    )
+    op.create_table(
+        "tenant_accounts",
+        sa.Column("tenant_id", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_tenant_accounts_account_id_accounts")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenants.id"], name=op.f("fk_tenant_accounts_tenant_id_tenants")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "account_id", name=op.f("pk_tenant_accounts")),
     )
     op.create_table(
         "api_keys",
@@ -158,6 +175,7 @@ def upgrade() -> None:
         sa.Column("image", sa.String(), nullable=True),
         sa.Column("booted", sa.Boolean(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("pinned", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -392,6 +410,7 @@ def downgrade() -> None:
 
     op.drop_table("fleets")
     op.drop_table("api_keys")
+    op.drop_table("tenant_accounts")
     op.drop_table("tenants")
     with op.batch_alter_table("job_events", schema=None) as batch_op:
         batch_op.drop_index("ix_job_events_job_id_id")
@@ -400,6 +419,9 @@ def downgrade() -> None:
     op.drop_table("installation")
     op.drop_table("chores")
     op.drop_table("catalogs")
+    with op.batch_alter_table("accounts", schema=None) as batch_op:
+        batch_op.drop_index("uq_accounts_euuid")
+
     op.drop_table("accounts")
 
 
