@@ -41,6 +41,15 @@ class Guards:
 
 
 @dataclass(frozen=True)
+class Trace:
+    """How a request is found again in the caller's logs and traces."""
+
+    request_id: str | None = None
+    traceparent: str | None = None
+    """W3C trace context."""
+
+
+@dataclass(frozen=True)
 class Draft:
     """A validated request, ready to become rows."""
 
@@ -55,7 +64,7 @@ class Draft:
     sealed: bytes | None = None
     idempotency_key: str | None = None
     request_hash: str | None = None
-    request_id: str | None = None
+    trace: Trace = Trace()
     homes: Sequence[str] = ()
     """The account of each job, in order."""
     pins: Sequence[bool] = ()
@@ -132,7 +141,8 @@ def _fleet_row(tx: Transaction, draft: Draft) -> dict[str, Any]:
         "secrets_erased": False,
         "idempotency_key": draft.idempotency_key,
         "request_hash": draft.request_hash,
-        "request_id": draft.request_id,
+        "request_id": draft.trace.request_id,
+        "traceparent": draft.trace.traceparent,
         "created_at": tx.now,
     }
 
@@ -267,9 +277,19 @@ def _too_dear(row: Any, hourly: int, most: Guards) -> str | None:  # noqa: ANN40
 
 
 _REMEDY: Final = (
-    "ask for fewer, or raise the guard (`nodewright tenants set`, NODEWRIGHT_MAX_INSTANCES, "
+    "ask for fewer, or have the guard raised (`nodewright tenants set`, NODEWRIGHT_MAX_INSTANCES, "
     "NODEWRIGHT_MAX_HOURLY_USD)"
 )
+
+
+def rehearse(tx: Transaction, draft: Draft, *, guards: Guards) -> tuple[RequestFault, ...]:
+    """Reserve what the fleet needs, and return what refuses it. The caller must roll the transaction back."""
+    good = [slot for slot in _slots(draft) if slot.fault is None]
+    try:
+        _reserve(tx, draft, guards, count=len(good), hourly=sum(_price(draft, slot.group) for slot in good))
+    except InvalidRequest as error:
+        return error.faults
+    return ()
 
 
 def _quota_fault(draft: Draft, count: int, message: str) -> RequestFault:

@@ -1,7 +1,6 @@
 """The reads that people wait for: fleets, jobs, timelines, status. Each one walks an index."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -57,15 +56,6 @@ _DIRECT: Final = (
 )
 
 
-@dataclass(frozen=True)
-class JobFilter:
-    """Which jobs are asked for; None: any."""
-
-    fleet_id: str | None = None
-    state: State | None = None
-    label: str | None = None
-
-
 def as_id(text: str) -> str | None:
     """Return ``text`` as rows spell it if it is a UUID in its usual form, in capitals or not; None: it is none."""
     try:
@@ -104,7 +94,10 @@ def _in_order(states: dict[str, int]) -> dict[str, int]:
     return {state: states[state] for state in sorted(states, key=_ORDER.__getitem__) if states[state]}
 
 
-_FLEET_COLUMNS: Final = (fleets.c.id, fleets.c.name, fleets.c.tenant_id, fleets.c.count, fleets.c.created_at)
+_FLEET_COLUMNS: Final = (
+    *(fleets.c.id, fleets.c.name, fleets.c.tenant_id, fleets.c.count, fleets.c.created_at),
+    *(fleets.c.request_id, fleets.c.traceparent),
+)
 
 
 def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
@@ -118,6 +111,8 @@ def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
             count=row.count,
             states=states.get(row.id, {}),
             created_at=row.created_at,
+            request_id=row.request_id,
+            traceparent=row.traceparent,
         )
         for row in rows
     ]
@@ -153,13 +148,15 @@ def list_fleets(tx: Transaction, *, tenant: str, limit: int, after: str | None =
     return _fleet_views(tx, statement.order_by(fleets.c.id.desc()).limit(limit))
 
 
-def _paused(tx: Transaction) -> Mapping[str, ErrorView]:
+def pauses(tx: Transaction) -> Mapping[str, ErrorView]:
+    """Return why each paused account is paused."""
     statement = select(accounts.c.id, accounts.c.paused_code, accounts.c.paused_reason)
     rows = tx.execute(statement.where(accounts.c.paused_at.is_not(None)))
     return {row.id: ErrorView(row.paused_code, row.paused_reason, None) for row in rows}
 
 
-def _job_view(row: Any, paused: Mapping[str, ErrorView]) -> JobView:  # noqa: ANN401 - a row of _job_rows
+def job_view(row: Any, paused: Mapping[str, ErrorView]) -> JobView:  # noqa: ANN401 - a row of job_rows
+    """Return what people see of a row."""
     error = ErrorView(row.error_code, row.error_reason, row.error_field) if row.error_code else None
     if error is None and row.state == State.QUEUED:
         # A job that waits for a paused account says why, although nothing was sent for it.
@@ -170,37 +167,9 @@ def _job_view(row: Any, paused: Mapping[str, ErrorView]) -> JobView:  # noqa: AN
     )
 
 
-def _job_rows() -> Select[Any]:
+def job_rows() -> Select[Any]:
+    """Return the statement that selects what :func:`job_view` needs."""
     return select(jobs, fleets.c.name.label("fleet_name")).join(fleets, fleets.c.id == jobs.c.fleet_id)
-
-
-def list_jobs(
-    tx: Transaction, *, tenant: str, where: JobFilter, limit: int, after: JobView | None = None
-) -> list[JobView]:
-    """Return a tenant's jobs: a fleet's by position, else the newest first; those that follow the job ``after``."""
-    statement = _job_rows().where(jobs.c.tenant_id == tenant)
-    if where.state is not None:
-        statement = statement.where(jobs.c.state == where.state.value)
-    if where.label is not None:
-        statement = statement.where(jobs.c.label == where.label)
-    if where.fleet_id is not None:
-        statement = statement.where(jobs.c.fleet_id == where.fleet_id).order_by(jobs.c.position)
-        following = None if after is None else jobs.c.position > after.position
-    else:
-        statement = statement.order_by(jobs.c.id.desc())
-        following = None if after is None else jobs.c.id < after.id
-    if following is not None:
-        statement = statement.where(following)
-    paused = _paused(tx)
-    return [_job_view(row, paused) for row in tx.execute(statement.limit(limit))]
-
-
-def iterate_jobs(tx: Transaction, *, tenant: str, where: JobFilter) -> Iterator[JobView]:
-    """Yield a tenant's jobs in chunks, so that a million rows need no memory."""
-    last: JobView | None = None
-    while chunk := list_jobs(tx, tenant=tenant, where=where, limit=_CHUNK, after=last):
-        yield from chunk
-        last = chunk[-1]
 
 
 def find_job(tx: Transaction, job_id: str, *, tenant: str) -> JobView | None:
@@ -208,8 +177,8 @@ def find_job(tx: Transaction, job_id: str, *, tenant: str) -> JobView | None:
     known = as_id(job_id)
     if known is None:
         return None
-    row = tx.execute(_job_rows().where(jobs.c.id == known, jobs.c.tenant_id == tenant)).first()
-    return None if row is None else _job_view(row, _paused(tx))
+    row = tx.execute(job_rows().where(jobs.c.id == known, jobs.c.tenant_id == tenant)).first()
+    return None if row is None else job_view(row, pauses(tx))
 
 
 def job_detail(tx: Transaction, job: JobView) -> JobDetail:

@@ -14,16 +14,19 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from jobs import credentials, house, places, queries, transitions
+from jobs import credentials, house, listing, places, queries, tenants, transitions
 from jobs import fleets as fleet_rows
 from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
 from jobs.database import Database, Transaction
-from jobs.fleets import Draft, Guards
+from jobs.feed import FleetFeed, is_event_of
+from jobs.fleets import Draft, Guards, Trace
 from jobs.identity import new_id
 from jobs.labels import labels_of
+from jobs.listing import JobFilter
 from jobs.places import Places
-from jobs.queries import JobFilter
+from jobs.plan import Plan
+from jobs.planning import plan_fleet
 from jobs.records import JobRecord, fleets, jobs
 from jobs.requests import FleetRequest, InvalidRequest, RequestFault, RequestWarning
 from jobs.states import State
@@ -34,6 +37,8 @@ from jobs.views import FleetView, JobDetail, JobView, Status
 
 STALE_AFTER: Final = timedelta(minutes=15)
 """A catalog older than this is refreshed; it is served all the same."""
+NO_TRACE: Final = Trace()
+ANY: Final = JobFilter()
 COUNTED_SECONDS: Final = 10.0
 """Where counting all jobs takes long, it is done this seldom."""
 _DEAR_SECONDS: Final = 0.05
@@ -47,6 +52,10 @@ class ServiceError(Exception):
 
 class NotFound(ServiceError):  # noqa: N818 - the words of the answer
     """There is no such fleet or job, or it is another tenant's."""
+
+
+class UnknownEvent(ServiceError):  # noqa: N818 - the words of the answer
+    """The fleet has no such event to go on from."""
 
 
 class CatalogUnavailable(ServiceError):  # noqa: N818 - the words of the answer
@@ -150,7 +159,7 @@ class Service:
         actor: str,
         idempotency_key: str | None = None,
         fleet_id: str | None = None,
-        request_id: str | None = None,
+        trace: Trace = NO_TRACE,
     ) -> Submission:
         """Accept a fleet: when this returns, its rows are committed.
 
@@ -170,20 +179,38 @@ class Service:
             return replayed
         where = self._places(tenant, request)
         self._refuse_when_unauthorized(where)
-        catalog = where.catalog
-        if catalog is None:
-            raise CatalogUnavailable(
-                "no catalog was read yet: the Linode API has not been reached since the start"
-            )
+        catalog = _known(where.catalog)
 
         def store() -> Submission:
             report = self._validate(request, catalog, tenant, where)
             if report.faults and (request.on_invalid == "refuse" or report.refuses_all):
                 raise InvalidRequest(report.faults)
-            draft = self._draft(request, report.labels, report, catalog, tenant, actor, fleet_id, request_id)
+            draft = self._draft(request, report.labels, report, catalog, tenant, actor, fleet_id, trace)
             return self._store(draft, where, idempotency_key, digests)
 
         return _unless_replayed(store, replay)
+
+    def plan(self, request: FleetRequest, *, tenant: str) -> Plan:
+        """Return what a submit of the request would do. Nothing is stored.
+
+        Raises:
+            InvalidRequest: the request names an account that is not the tenant's.
+            CatalogUnavailable: nothing can be validated yet.
+
+        """
+        where = self._places(tenant, request)
+        catalog = _known(where.catalog)
+        report = self._validate(request, catalog, tenant, where)
+        # What is never stored is not sealed either: a plan needs no encryption key.
+        draft = Draft("", tenant, "plan", request, report.labels, report, catalog)
+        return plan_fleet(self._database, draft, report, where, guards=self._guards)
+
+    def catalog(self, tenant: str) -> Catalog:
+        """Return what the tenant may ask for, its accounts' private images included. Raises CatalogUnavailable."""
+        with self._database.read() as tx:
+            names = tenants.accounts_of(tx, tenant)
+        found = {name: catalog for name in names if (catalog := self._catalogs(name)) is not None}
+        return _known(Places(names, found).catalog)
 
     def accept(self, request: FleetRequest, *, fleet_id: str, tenant: str, actor: str) -> Submission:
         """Accept a fleet that came by Celery, where nobody waits: wrong jobs become ``rejected`` rows.
@@ -213,7 +240,7 @@ class Service:
             if report is not None and report.refuses_all:
                 raise InvalidRequest(report.faults)
             labels = labels_of(request) if report is None else report.labels
-            draft = self._draft(request, labels, report, catalog, tenant, actor, fleet_id, None)
+            draft = self._draft(request, labels, report, catalog, tenant, actor, fleet_id, NO_TRACE)
             return self._store(draft, where, None, digests)
 
         return _unless_replayed(store, replay)
@@ -252,7 +279,7 @@ class Service:
         tenant: str,
         actor: str,
         fleet_id: str | None,
-        request_id: str | None,
+        trace: Trace,
     ) -> Draft:
         return Draft(
             fleet_id=fleet_id or "",
@@ -263,7 +290,7 @@ class Service:
             report=report,
             catalog=catalog,
             sealed=self._seal(request),
-            request_id=request_id,
+            trace=trace,
         )
 
     def _seal(self, request: FleetRequest) -> bytes | None:
@@ -346,6 +373,21 @@ class Service:
             raise NotFound(f"there is no fleet {ref!r}")
         return view
 
+    def feed(self, ref: str, tenant: str, *, after: int | None = None) -> FleetFeed:
+        """Return the events of a fleet, from its first on, or those after the event ``after``.
+
+        Raises:
+            NotFound: there is no such fleet.
+            UnknownEvent: it has no such event.
+
+        """
+        fleet = self.fleet(ref, tenant)
+        if after is not None:
+            with self._database.read() as tx:
+                if not is_event_of(tx, fleet.id, after):
+                    raise UnknownEvent(f"the fleet has no event {after}")
+        return FleetFeed(self._database, fleet, after=after)
+
     def fleets(self, tenant: str, *, limit: int = 100, after: str | None = None) -> list[FleetView]:
         """Return fleets, newest first; those older than the fleet ``after``. Raises NotFound for an unknown one."""
         last = self._fleet_id(after, tenant)
@@ -355,28 +397,25 @@ class Service:
     def jobs(
         self,
         tenant: str,
+        where: JobFilter = ANY,
         *,
         fleet: str | None = None,
-        state: State | None = None,
         limit: int = 100,
         after: str | None = None,
     ) -> list[JobView]:
-        """Return jobs, a fleet's by position, else the newest first; those that follow the job with id ``after``.
+        """Return jobs, a fleet's by position, else the newest first; those that follow the place ``after``.
 
-        Raises NotFound for an unknown fleet or an unknown ``after``.
+        ``fleet`` is an id or a name. Raises NotFound for an unknown one.
         """
-        where = JobFilter(fleet_id=self._fleet_id(fleet, tenant), state=state)
-        last = None if after is None else self.job(after, tenant).job
+        if fleet is not None:
+            where = replace(where, fleet_id=self._fleet_id(fleet, tenant))
         with self._database.read() as tx:
-            return queries.list_jobs(tx, tenant=tenant, where=where, limit=limit, after=last)
+            return listing.list_jobs(tx, tenant=tenant, where=where, limit=limit, after=after)
 
-    def iter_jobs(
-        self, tenant: str, *, fleet: str | None = None, state: State | None = None
-    ) -> Iterator[JobView]:
+    def iter_jobs(self, tenant: str, where: JobFilter = ANY) -> Iterator[JobView]:
         """Yield every job, in chunks, so that a million rows need no memory."""
-        where = JobFilter(fleet_id=self._fleet_id(fleet, tenant), state=state)
         with self._database.read() as tx:
-            yield from queries.iterate_jobs(tx, tenant=tenant, where=where)
+            yield from listing.iterate_jobs(tx, tenant=tenant, where=where)
 
     def job(self, job_id: str, tenant: str) -> JobDetail:
         """Return one job with its timeline. Raises NotFound."""
@@ -481,6 +520,14 @@ def _cancel_some(tx: Transaction, fleet_id: str, first: int, *, actor: str) -> t
 def _is_sure(job: JobRecord) -> bool:
     """Whether nothing can have been bought for the job."""
     return job.state not in {State.CREATING, State.UNCERTAIN} and job.last_unknown_at is None
+
+
+def _known(catalog: Catalog | None) -> Catalog:
+    if catalog is None:
+        raise CatalogUnavailable(
+            "no catalog was read yet: the Linode API has not been reached since the start"
+        )
+    return catalog
 
 
 def _unless_replayed(store: Callable[[], Submission], replay: Callable[[], Submission | None]) -> Submission:

@@ -200,6 +200,8 @@ class Fleet(SQLModel, table=True):
     idempotency_key: str | None = None
     request_hash: str | None = None
     request_id: str | None = None
+    traceparent: str | None = None
+    """The caller's W3C trace context."""
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -229,6 +231,10 @@ class Job(SQLModel, table=True):
         Index("ix_jobs_fleet_id_state", "fleet_id", "state"),
         Index("ix_jobs_fleet_id_position", "fleet_id", "position"),
         Index("ix_jobs_tenant_id_id", "tenant_id", "id"),
+        Index("ix_jobs_tenant_id_label_id", "tenant_id", "label", "id"),
+        _partial(
+            "ix_jobs_tenant_id_error_code_id", "tenant_id", "error_code", "id", where="error_code IS NOT NULL"
+        ),
         _partial(
             "ix_jobs_ready",
             "account_id",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nodewright.cli import accounts, fleets, keys, operate, resolve, show, tenants
+from nodewright.cli import accounts, fleets, keys, operate, plans, resolve, show, tenants
 from nodewright.cli.errors import EXPECTED, report
 
 
@@ -76,6 +76,7 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Start": {"demo": operate.demo, "up": operate.up},
     "Fleets": {
+        "plan": plans.plan,
         "submit": fleets.submit,
         "watch": fleets.watch,
         "fleets": show.fleets,

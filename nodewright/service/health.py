@@ -13,8 +13,10 @@ from prometheus_client.registry import Collector
 from jobs.service import Service
 from jobs.states import State
 from jobs.views import Status
+from nodewright import answers as shapes
 from nodewright.service.access import Overseer
 from nodewright.service.deps import Deps
+from nodewright.service.openapi import Responses, problem
 from nodewright.service.problems import RETRY_SECONDS, Problem
 
 
@@ -95,6 +97,16 @@ def _ages(status: Status) -> Iterator[GaugeMetricFamily]:
 
 def install(app: FastAPI) -> None:
     """Put the routes on ``app``."""
-    app.add_api_route("/livez", livez, methods=["GET"], tags=["health"])
-    app.add_api_route("/readyz", readyz, methods=["GET"], tags=["health"])
-    app.add_api_route("/metrics", metrics, methods=["GET"], tags=["health"], response_class=Response)
+    add = app.add_api_route
+    add("/livez", livez, methods=["GET"], tags=["health"], response_model=shapes.Alive)
+    add(
+        "/readyz",
+        readyz,
+        methods=["GET"],
+        tags=["health"],
+        response_model=shapes.Ready,
+        responses={503: problem(503)},
+    )
+    text = {"description": "The gauges.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    responses: Responses = {200: text, 401: problem(401), 503: problem(503)}
+    add("/metrics", metrics, methods=["GET"], tags=["health"], response_class=Response, responses=responses)

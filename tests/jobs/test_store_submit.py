@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs import admission, house, transitions
 from jobs import fleets as fleet_rows
-from jobs.fleets import Guards
+from jobs.fleets import Guards, Trace
 from jobs.records import accounts, fleets, job_events, jobs, tenants
 from jobs.requests import InvalidRequest
 from jobs.service import (
@@ -95,10 +95,11 @@ def test_a_fleet_becomes_rows(database, clock):
     done = send(
         service,
         fleet_request({"count": 2}, {"type": "g6-standard-2"}, priority=3, tags=["prod"]),
-        request_id="r1",
+        trace=Trace("r1", "00-" + "1" * 32 + "-" + "2" * 16 + "-01"),
     )
     assert done.fleet.states == {"queued": 3}
     assert (done.fleet.count, done.replayed, done.faults) == (3, False, ())
+    assert (done.fleet.request_id, done.fleet.traceparent[:5]) == ("r1", "00-11")
     assert woken == [1]
     found = service.jobs(TENANT, fleet="web")
     assert [(job.position, job.label, job.type, job.hourly_microusd) for job in found] == [
@@ -151,7 +152,7 @@ def test_a_failure_half_way_leaves_nothing(database):
     request = fleet_request({"count": 3})
     service = make_service(database)
     draft = service._draft(
-        request, [["web-0001", "web-0002", "web-0003"]], None, catalog(), TENANT, ACTOR, str(uuid4()), None
+        request, [["web-0001", "web-0002", "web-0003"]], None, catalog(), TENANT, ACTOR, str(uuid4()), Trace()
     )
     draft = replace(draft, homes=[ACCOUNT] * 3, pins=[False])
     with pytest.raises(IntegrityError), database.write() as tx:

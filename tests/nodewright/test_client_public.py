@@ -95,7 +95,7 @@ def test_the_client_against_the_service(served, document):
         assert [job.label for job in client.jobs(fleet="web", limit=2)] == ["web-0001", "web-0002"]
         assert client.job(next(client.jobs()).id).timeline
         assert [one.id for one in client.fleets()] == [fleet.id]
-        assert client.cancel(fleet.id)["cancelled"] == 3
+        assert client.cancel(fleet.id).cancelled == 3
         assert client.fleet("web").settled
         assert not client.fleet("web").all_running
 

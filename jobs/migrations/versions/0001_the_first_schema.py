@@ -132,6 +132,7 @@ def upgrade() -> None:
         sa.Column("idempotency_key", sa.String(), nullable=True),
         sa.Column("request_hash", sa.String(), nullable=True),
         sa.Column("request_id", sa.String(), nullable=True),
+        sa.Column("traceparent", sa.String(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.CheckConstraint("count >= 1", name=op.f("ck_fleets_count_positive")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_fleets_tenant_id_tenants")),
@@ -280,7 +281,15 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'submitted'"),
             postgresql_where=sa.text("state = 'submitted'"),
         )
+        batch_op.create_index(
+            "ix_jobs_tenant_id_error_code_id",
+            ["tenant_id", "error_code", "id"],
+            unique=False,
+            sqlite_where=sa.text("error_code IS NOT NULL"),
+            postgresql_where=sa.text("error_code IS NOT NULL"),
+        )
         batch_op.create_index("ix_jobs_tenant_id_id", ["tenant_id", "id"], unique=False)
+        batch_op.create_index("ix_jobs_tenant_id_label_id", ["tenant_id", "label", "id"], unique=False)
         batch_op.create_index(
             "uq_jobs_account_id_label",
             ["account_id", "label"],
@@ -352,7 +361,13 @@ def downgrade() -> None:
                 "state IN ('submitted','queued','dispatched','creating','uncertain','booting','running','deleting') OR (state = 'failed' AND linode_id IS NOT NULL)"
             ),
         )
+        batch_op.drop_index("ix_jobs_tenant_id_label_id")
         batch_op.drop_index("ix_jobs_tenant_id_id")
+        batch_op.drop_index(
+            "ix_jobs_tenant_id_error_code_id",
+            sqlite_where=sa.text("error_code IS NOT NULL"),
+            postgresql_where=sa.text("error_code IS NOT NULL"),
+        )
         batch_op.drop_index(
             "ix_jobs_submitted",
             sqlite_where=sa.text("state = 'submitted'"),
