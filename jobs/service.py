@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
-from jobs import credentials, house, listing, places, queries, tenants, transitions
+from jobs import credentials, house, listing, places, queries, refusals, tenants, transitions
 from jobs import fleets as fleet_rows
 from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
@@ -38,6 +38,8 @@ from jobs.views import FleetView, JobDetail, JobView, Status
 
 STALE_AFTER: Final = timedelta(minutes=15)
 """A catalog older than this is refreshed; it is served all the same."""
+MESSAGES_OF: Final = "default"
+"""The tenant whose fleets come by Celery."""
 NO_TRACE: Final = Trace()
 ANY: Final = JobFilter()
 COUNTED_SECONDS: Final = 10.0
@@ -53,6 +55,10 @@ class ServiceError(Exception):
 
 class NotFound(ServiceError):  # noqa: N818 - the words of the answer
     """There is no such fleet or job, or it is another tenant's."""
+
+
+class FleetRefused(NotFound):
+    """There is no such fleet: the message that asked for it was refused, and no other one was accepted since."""
 
 
 class UnknownEvent(ServiceError):  # noqa: N818 - the words of the answer
@@ -431,12 +437,25 @@ class Service:
     # Read ------------------------------------------------------------------------------------------------------------
 
     def fleet(self, ref: str, tenant: str) -> FleetView:
-        """Return a fleet by its id, or the newest of that name. Raises NotFound."""
+        """Return a fleet by its id, or the newest of that name. Raises NotFound, or FleetRefused."""
         with self._database.read() as tx:
             view = queries.find_fleet(tx, ref, tenant=tenant)
+            refused = refusals.reason_for(tx, ref) if view is None and tenant == MESSAGES_OF else None
+        if refused is not None:
+            raise FleetRefused(f"the message that asked for fleet {ref!r} was refused: {refused}")
         if view is None:
             raise NotFound(f"there is no fleet {ref!r}")
         return view
+
+    def refuse_message(self, fleet_id: str, reason: str) -> None:
+        """Keep why a message that came by Celery can never be accepted."""
+        with self._database.write() as tx:
+            refusals.record(tx, fleet_id, reason)
+
+    def refused_messages(self) -> int:
+        """Return how many messages were refused ever."""
+        with self._database.read() as tx:
+            return refusals.total(tx)
 
     def feed(self, ref: str, tenant: str, *, after: int | None = None) -> FleetFeed:
         """Return the events of a fleet, from its first on, or those after the event ``after``.
