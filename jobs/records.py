@@ -22,6 +22,7 @@ catalogs: Final = metadata.tables["catalogs"]
 chores: Final = metadata.tables["chores"]
 installation: Final = metadata.tables["installation"]
 api_keys: Final = metadata.tables["api_keys"]
+refused_messages: Final = metadata.tables["refused_messages"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -11,10 +12,10 @@ from random import Random
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
-from jobs import credentials, house, listing, places, queries, tenants, transitions
+from jobs import credentials, house, listing, places, queries, refusals, tenants, transitions
 from jobs import fleets as fleet_rows
 from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
@@ -37,6 +38,8 @@ from jobs.views import FleetView, JobDetail, JobView, Status
 
 STALE_AFTER: Final = timedelta(minutes=15)
 """A catalog older than this is refreshed; it is served all the same."""
+MESSAGES_OF: Final = "default"
+"""The tenant whose fleets come by Celery."""
 NO_TRACE: Final = Trace()
 ANY: Final = JobFilter()
 COUNTED_SECONDS: Final = 10.0
@@ -52,6 +55,10 @@ class ServiceError(Exception):
 
 class NotFound(ServiceError):  # noqa: N818 - the words of the answer
     """There is no such fleet or job, or it is another tenant's."""
+
+
+class FleetRefused(NotFound):
+    """There is no such fleet: the message that asked for it was refused, and no other one was accepted since."""
 
 
 class UnknownEvent(ServiceError):  # noqa: N818 - the words of the answer
@@ -190,6 +197,63 @@ class Service:
 
         return _unless_replayed(store, replay)
 
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """Open a transaction on this database, for :meth:`submit_in` and rows of the caller's own.
+
+        It commits at the end, or rolls back if an exception leaves it.
+        """
+        return self._database.connection()
+
+    def submit_in(
+        self,
+        connection: Connection,
+        request: FleetRequest,
+        *,
+        tenant: str,
+        actor: str,
+        idempotency_key: str | None = None,
+    ) -> Submission:
+        """Accept a fleet within the caller's transaction: it is there once that commits, never if it rolls back.
+
+        Workers find it within a second of the commit. Until then the tenant's guard is locked, so commit soon. Where
+        this raises, the transaction is as it was before, and may go on.
+
+        Args:
+            connection: SQLAlchemy's, in a transaction, to this very database.
+            request: what is asked for.
+            tenant: whose fleet it is.
+            actor: who submits, for the timelines.
+            idempotency_key: one fleet for all requests with the same key.
+
+        Raises:
+            InvalidRequest, CatalogUnavailable, AccountPaused: as :meth:`submit` does.
+            IdempotencyConflict: key or labels are taken, perhaps earlier in the same transaction.
+
+        """
+        digests = self._digests(request)
+        replayed = self._replay(tenant, idempotency_key, None, digests)
+        if replayed is not None:
+            return replayed
+        where = self._places(tenant, request)
+        self._refuse_when_unauthorized(where)
+        catalog = _known(where.catalog)
+        report = self._validate(request, catalog, tenant, where)
+        if report.faults and (request.on_invalid == "refuse" or report.refuses_all):
+            raise InvalidRequest(report.faults)
+        draft = self._draft(request, report.labels, report, catalog, tenant, actor, None, NO_TRACE)
+        tx = self._database.joined(connection)
+        try:
+            with connection.begin_nested():
+                draft = self._insert(tx, draft, where, idempotency_key, digests)
+        except IntegrityError:
+            raise IdempotencyConflict(
+                "another request has the same key or labels; end the transaction and send it again"
+            ) from None
+        fleet = queries.find_fleet(tx, draft.fleet_id, tenant=tenant)
+        if fleet is None:
+            raise NotFound(f"the fleet {draft.fleet_id} was not stored")
+        return self._accepted(draft, fleet)
+
     def plan(self, request: FleetRequest, *, tenant: str) -> Plan:
         """Return what a submit of the request would do. Nothing is stored.
 
@@ -312,19 +376,26 @@ class Service:
     def _store(self, draft: Draft, where: Places, key: str | None, digests: tuple[str, ...]) -> Submission:
         try:
             with self._database.write() as tx:
-                fleet_id = draft.fleet_id or new_id(tx.now, self._dice)
-                draft = _identified(draft, fleet_id, key, digests[0])
-                homes, pins = places.spread(tx, where, draft.request), where.pins(draft.request)
-                draft = replace(draft, homes=homes, pins=pins)
-                fleet_rows.insert_fleet(tx, draft, guards=self._guards, dice=self._dice)
+                draft = self._insert(tx, draft, where, key, digests)
         except IntegrityError:
             # Somebody else was quicker: with the same key or fleet id (then it is the same fleet), or with a label.
             return self._replay_or_clash(draft, where, digests)
         self._notify()
+        return self._accepted(draft, self.fleet(draft.fleet_id, draft.tenant))
+
+    def _insert(
+        self, tx: Transaction, draft: Draft, where: Places, key: str | None, digests: tuple[str, ...]
+    ) -> Draft:
+        draft = _identified(draft, draft.fleet_id or new_id(tx.now, self._dice), key, digests[0])
+        homes, pins = places.spread(tx, where, draft.request), where.pins(draft.request)
+        draft = replace(draft, homes=homes, pins=pins)
+        fleet_rows.insert_fleet(tx, draft, guards=self._guards, dice=self._dice)
+        return draft
+
+    def _accepted(self, draft: Draft, fleet: FleetView) -> Submission:
         faults = () if draft.report is None else draft.report.faults
         warnings = () if draft.report is None else draft.report.warnings
         passwords = self._revealed([group.public() for group in draft.request.groups], draft.sealed)
-        fleet = self.fleet(draft.fleet_id, draft.tenant)
         return Submission(fleet, warnings, faults, root_passwords=passwords)
 
     def _revealed(self, groups: list[dict[str, Any]], sealed: bytes | None) -> tuple[RootPassword, ...]:
@@ -366,12 +437,25 @@ class Service:
     # Read ------------------------------------------------------------------------------------------------------------
 
     def fleet(self, ref: str, tenant: str) -> FleetView:
-        """Return a fleet by its id, or the newest of that name. Raises NotFound."""
+        """Return a fleet by its id, or the newest of that name. Raises NotFound, or FleetRefused."""
         with self._database.read() as tx:
             view = queries.find_fleet(tx, ref, tenant=tenant)
+            refused = refusals.reason_for(tx, ref) if view is None and tenant == MESSAGES_OF else None
+        if refused is not None:
+            raise FleetRefused(f"the message that asked for fleet {ref!r} was refused: {refused}")
         if view is None:
             raise NotFound(f"there is no fleet {ref!r}")
         return view
+
+    def refuse_message(self, fleet_id: str, reason: str) -> None:
+        """Keep why a message that came by Celery can never be accepted."""
+        with self._database.write() as tx:
+            refusals.record(tx, fleet_id, reason)
+
+    def refused_messages(self) -> int:
+        """Return how many messages were refused ever."""
+        with self._database.read() as tx:
+            return refusals.total(tx)
 
     def feed(self, ref: str, tenant: str, *, after: int | None = None) -> FleetFeed:
         """Return the events of a fleet, from its first on, or those after the event ``after``.

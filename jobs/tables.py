@@ -353,6 +353,19 @@ class StoredCatalog(SQLModel, table=True):
     fetched_at: datetime = Field(sa_type=UtcDateTime)
 
 
+class RefusedMessage(SQLModel, table=True):
+    """A fleet that came by Celery and can never be accepted. Only the last ones are kept."""
+
+    __tablename__ = "refused_messages"
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=RowNumber)
+    """Counts all that there ever were."""
+    fleet_id: str | None = Field(default=None, sa_type=Identifier)
+    """The id that the sender chose; None: it was none."""
+    reason: str = Field(sa_type=Text)
+    at: datetime = Field(sa_type=UtcDateTime)
+
+
 class Chore(SQLModel, table=True):
     """One recurring duty, done by one worker at a time."""
 

@@ -28,7 +28,7 @@ from jobs.database import Database
 from jobs.fleets import Guards
 from jobs.records import installation
 from jobs.requests import InvalidRequest, parse_request
-from jobs.service import Service, ServiceError
+from jobs.service import MESSAGES_OF, Service, ServiceError
 from jobs.vault import Vault
 from worker.cache import CatalogCache, connect
 from worker.config import WorkerConfig
@@ -266,7 +266,8 @@ def _add_tasks(app: Celery, parts: _Assembly) -> None:
 def accept_document(service: Service, document: object, log: Log) -> None:
     """Accept a fleet that another service sent by name: its document, with the fleet id that the sender chose.
 
-    Nobody waits for the answer, so a message that can never be accepted is logged and does not come back.
+    Nobody waits for the answer, so a message that can never be accepted is logged, kept and counted; it does not come
+    back, and whoever asks for its fleet is told why.
 
     Raises:
         Reject: the database is away; the broker keeps the message for the next try.
@@ -275,9 +276,11 @@ def accept_document(service: Service, document: object, log: Log) -> None:
     fleet_id = ""
     try:
         fleet_id, spec = _split(document)
-        submission = service.accept(parse_request(spec), fleet_id=fleet_id, tenant="default", actor="celery")
+        submission = service.accept(
+            parse_request(spec), fleet_id=fleet_id, tenant=MESSAGES_OF, actor="celery"
+        )
     except (InvalidRequest, ServiceError, ValueError) as error:
-        log.warning("a submitted fleet was refused", fleet=fleet_id, reason=str(error))
+        _refuse(service, fleet_id, str(error), log)
         return
     except SQLAlchemyError as error:
         log.warning("a submitted fleet waits for the database", fleet=fleet_id, error=type(error).__name__)
@@ -285,8 +288,17 @@ def accept_document(service: Service, document: object, log: Log) -> None:
         raise Reject("the database is away", requeue=True) from None
     except Exception as error:  # noqa: BLE001 - a message may hold anything, and its words may hold a secret
         log.warning("a submitted fleet broke off", fleet=fleet_id, error=type(error).__name__)
+        _refuse(service, fleet_id, f"the message could not be read ({type(error).__name__})", log)
         return
     log.info("a submitted fleet was accepted", fleet=submission.fleet.id, replayed=submission.replayed)
+
+
+def _refuse(service: Service, fleet_id: str, reason: str, log: Log) -> None:
+    log.warning("a submitted fleet was refused", fleet=fleet_id, reason=reason)
+    try:
+        service.refuse_message(fleet_id, reason)
+    except SQLAlchemyError as error:
+        log.warning("a refusal could not be kept", fleet=fleet_id, error=type(error).__name__)
 
 
 def _split(document: object) -> tuple[str, dict[str, Any]]:

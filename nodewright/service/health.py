@@ -59,6 +59,7 @@ class _Gauges(Collector):
         yield _windows("nodewright_rate_window_spent", "Calls spent in the window.", status, "spent")
         yield _windows("nodewright_rate_window_refused_total", "Calls answered 429.", status, "refused")
         yield _alarms(status)
+        yield _refused(self._service.refused_messages())
         yield from _ages(status)
 
 
@@ -83,6 +84,11 @@ def _alarms(status: Status) -> GaugeMetricFamily:
     for code in sorted(set(codes)):
         family.add_metric([code], codes.count(code))
     return family
+
+
+def _refused(count: int) -> GaugeMetricFamily:
+    text = "Fleets sent by Celery that can never be accepted."
+    return GaugeMetricFamily("nodewright_refused_messages_total", text, count)
 
 
 def _ages(status: Status) -> Iterator[GaugeMetricFamily]:

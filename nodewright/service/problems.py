@@ -15,6 +15,7 @@ from jobs.requests import InvalidRequest, RequestFault, nearest, printable
 from jobs.service import (
     AccountPaused,
     CatalogUnavailable,
+    FleetRefused,
     IdempotencyConflict,
     NotFound,
     NotUncertain,
@@ -153,6 +154,7 @@ _TRANSLATIONS: Final[dict[type[Exception], Callable[[Any], Problem]]] = {
     Problem: lambda error: error,
     InvalidRequest: lambda error: invalid(error.faults),
     NotFound: _not_found,
+    FleetRefused: lambda error: Problem(HTTPStatus.NOT_FOUND, "fleet_refused", str(error)),
     CatalogUnavailable: _no_catalog,
     IdempotencyConflict: lambda error: Problem(HTTPStatus.CONFLICT, "idempotency_conflict", str(error)),
     NotUncertain: lambda error: Problem(HTTPStatus.CONFLICT, "not_uncertain", str(error)),

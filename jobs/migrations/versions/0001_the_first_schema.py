@@ -54,6 +54,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_chores")),
     )
     op.create_table(
+        "refused_messages",
+        sa.Column("id", RowNumber, nullable=False),
+        sa.Column("fleet_id", Identifier, nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_refused_messages")),
+    )
+    op.create_table(
         "installation",
         sa.Column("row", sa.Integer(), nullable=False),
         sa.Column("id", sa.String(), nullable=False),
@@ -420,6 +428,7 @@ def downgrade() -> None:
 
     op.drop_table("job_events")
     op.drop_table("installation")
+    op.drop_table("refused_messages")
     op.drop_table("chores")
     op.drop_table("catalogs")
     with op.batch_alter_table("accounts", schema=None) as batch_op:
