@@ -55,7 +55,7 @@ from worker.outcomes import (
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
-_MOST_GRANTS: Final = 64
+_MOST_GRANTS: Final = 96
 _MOST_GROUPS: Final = 256
 _MOST_PAGES: Final = 1000
 _OF_OURS: Final = {"count", "name", "label_pattern", "tags", "reveal_root_pass"}
