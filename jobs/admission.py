@@ -359,7 +359,7 @@ def admit(
     shut_until = _shut_until(tx, account_id)
     if shut_until is not None and shut_until > tx.now:
         return Admission(next_at=shut_until)
-    backlog = _open_grants(tx, account_id)
+    backlog = open_grants(tx, account_id)
     left = _room(rolled, tx.now, most - backlog)
     if shut_until is not None:
         left = min(left, 1 - backlog)
@@ -385,7 +385,8 @@ def _next_opening(buckets: Sequence[_Bucket], now: datetime) -> datetime | None:
     return max((windows.next_opening(window, now) for window in shut), default=None)
 
 
-def _open_grants(tx: Transaction, account_id: str) -> int:
+def open_grants(tx: Transaction, account_id: str) -> int:
+    """Return how many of the account's jobs have a grant that was not used yet."""
     return int(tx.execute(_GRANTS, {"account": account_id, "now": tx.now}).scalar_one())
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, func, select
 from jobs.admission import FAULTS_BEFORE_PROBING
 from jobs.chores import remembered
 from jobs.database import Transaction
-from jobs.records import accounts, installation, jobs
+from jobs.records import accounts, installation, jobs, tokens
 from jobs.states import State
 from jobs.views import Alarm
 
@@ -21,7 +21,9 @@ REFUSED_DELETES: Final = 3
 """A delete that fails so often in a row is no hiccup."""
 _NAMED: Final = 3
 _GO_ON: Final = "the waiting jobs go on by themselves"
-_AGAIN: Final = "and start `nodewright up` (or the workers) again"
+_AGAIN: Final = (
+    "and start `nodewright up` (or the workers) again, or replace it with `nodewright accounts add-token`"
+)
 _PAUSED: Final = {
     "unauthorized": f"set a token that the API accepts in LINODE_TOKEN {_AGAIN}; {_GO_ON}",
     "missing_scope": f"make a token with linodes:read_write, set it in LINODE_TOKEN {_AGAIN}; {_GO_ON}",
@@ -32,7 +34,7 @@ _PAUSED: Final = {
 
 def alarms(tx: Transaction, *account_ids: str, tenant: str | None = None) -> tuple[Alarm, ...]:
     """Return every alarm of these accounts, the gravest first; with ``tenant`` none that tells of other tenants."""
-    found = [*_worker(tx), *_account(tx, account_ids)]
+    found = [*_worker(tx), *_account(tx, account_ids), *_tokens(tx, account_ids)]
     for account_id in account_ids:
         mine = jobs.c.account_id == account_id
         if tenant is not None:
@@ -65,6 +67,16 @@ def _account(tx: Transaction, account_ids: Sequence[str]) -> Iterator[Alarm]:
                 "nothing: one create at a time finds out whether it is over; see https://status.linode.com"
             )
             yield Alarm("api_failing", words, None, remedy)
+
+
+def _tokens(tx: Transaction, account_ids: Sequence[str]) -> Iterator[Alarm]:
+    mine = (tokens.c.account_id.in_(account_ids), tokens.c.probe_at.is_not(None))
+    for row in tx.execute(select(tokens).where(*mine).order_by(tokens.c.id)):
+        words = (
+            f"token {row.id} of account {row.account_id} is refused ({row.refused_reason}); the others go on"
+        )
+        remedy = f"replace it: `nodewright accounts add-token {row.account_id} --replace {row.id}`"
+        yield Alarm("token_refused", words, row.refused_at, remedy)
 
 
 def _parked(tx: Transaction, mine: ColumnElement[bool]) -> Iterator[Alarm]:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import ColumnElement, Select, and_, func, select, text
 
 from jobs import tenants
 from jobs.alarms import alarms
@@ -27,6 +27,8 @@ from jobs.views import ErrorView, EventView, FleetView, JobDetail, JobView, Stat
 
 CATALOG_KINDS: Final = ("types", "regions", "images", "availability")
 _CHUNK: Final = 1000
+_HUGE: Final = 100_000
+"""Counting so many jobs of one fleet is worth avoiding."""
 _DIRECT: Final = (
     "id",
     "fleet_id",
@@ -63,19 +65,33 @@ def as_id(text: str) -> str | None:
     return found if found == text.lower() else None
 
 
-def _fleet_states(tx: Transaction, fleet_ids: list[str]) -> dict[str, dict[str, int]]:
-    statement = (
-        select(jobs.c.fleet_id, jobs.c.state, func.count())
-        .where(jobs.c.fleet_id.in_(fleet_ids))
-        .group_by(jobs.c.fleet_id, jobs.c.state)
-    )
-    counted: dict[str, dict[str, int]] = {fleet_id: {} for fleet_id in fleet_ids}
-    for fleet_id, state, count in tx.execute(statement):
-        counted[fleet_id][state] = count
-    order = {state.value: position for position, state in enumerate(State)}
-    return {
-        key: dict(sorted(states.items(), key=lambda item: order[item[0]])) for key, states in counted.items()
-    }
+_ORDER: Final = {state.value: position for position, state in enumerate(State)}
+
+
+def _fleet_states(tx: Transaction, rows: Sequence[Any]) -> dict[str, dict[str, int]]:
+    """Return each fleet's jobs by state. Of huge fleets the queued ones are what no other state has."""
+    small = [row.id for row in rows if row.count < _HUGE]
+    huge = {row.id: row.count for row in rows if row.count >= _HUGE}
+    others = [state.value for state in State if state is not State.QUEUED]
+    counted = _count(tx, jobs.c.fleet_id.in_(small)) if small else {}
+    if huge:
+        counted |= _count(tx, and_(jobs.c.fleet_id.in_(huge), jobs.c.state.in_(others)))
+    for fleet_id, count in huge.items():
+        found = counted.setdefault(fleet_id, {})
+        found[State.QUEUED.value] = count - sum(found.values())
+    return {key: _in_order(states) for key, states in counted.items()}
+
+
+def _count(tx: Transaction, where: ColumnElement[bool]) -> dict[str, dict[str, int]]:
+    statement = select(jobs.c.fleet_id, jobs.c.state, func.count()).where(where)
+    counted: dict[str, dict[str, int]] = {}
+    for fleet_id, state, count in tx.execute(statement.group_by(jobs.c.fleet_id, jobs.c.state)):
+        counted.setdefault(fleet_id, {})[state] = count
+    return counted
+
+
+def _in_order(states: dict[str, int]) -> dict[str, int]:
+    return {state: states[state] for state in sorted(states, key=_ORDER.__getitem__) if states[state]}
 
 
 _FLEET_COLUMNS: Final = (
@@ -86,14 +102,14 @@ _FLEET_COLUMNS: Final = (
 
 def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
     rows = tx.execute(statement).all()
-    states = _fleet_states(tx, [row.id for row in rows])
+    states = _fleet_states(tx, rows)
     return [
         FleetView(
             id=row.id,
             name=row.name,
             tenant=row.tenant_id,
             count=row.count,
-            states=states[row.id],
+            states=states.get(row.id, {}),
             created_at=row.created_at,
             request_id=row.request_id,
             traceparent=row.traceparent,
@@ -104,17 +120,24 @@ def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
 
 def find_fleet(tx: Transaction, ref: str, *, tenant: str) -> FleetView | None:
     """Return a tenant's fleet by its id, or the newest by its name."""
+    newest = _named(ref, tenant, *_FLEET_COLUMNS)
+    return None if newest is None else next(iter(_fleet_views(tx, newest)), None)
+
+
+def find_fleet_id(tx: Transaction, ref: str, *, tenant: str) -> str | None:
+    """Return the id of a tenant's fleet by its id, or of the newest by its name. Counts nothing."""
+    newest = _named(ref, tenant, fleets.c.id)
+    found: str | None = None if newest is None else tx.execute(newest).scalar()
+    return found
+
+
+def _named(ref: str, tenant: str, *columns: Any) -> Select[Any] | None:  # noqa: ANN401 - SQLAlchemy's columns
     if "\x00" in ref:
         return None  # no name holds it, and PostgreSQL refuses to look for it
     as_one = as_id(ref)
     which = fleets.c.name == ref if as_one is None else fleets.c.id == as_one
-    newest = (
-        select(*_FLEET_COLUMNS)
-        .where(fleets.c.tenant_id == tenant, which)
-        .order_by(fleets.c.id.desc())
-        .limit(1)
-    )
-    return next(iter(_fleet_views(tx, newest)), None)
+    own = select(*columns).where(fleets.c.tenant_id == tenant, which)
+    return own.order_by(fleets.c.id.desc()).limit(1)
 
 
 def list_fleets(tx: Transaction, *, tenant: str, limit: int, after: str | None = None) -> list[FleetView]:

@@ -474,7 +474,7 @@ class Service:
 
     def fleets(self, tenant: str, *, limit: int = 100, after: str | None = None) -> list[FleetView]:
         """Return fleets, newest first; those older than the fleet ``after``. Raises NotFound for an unknown one."""
-        last = None if after is None else self.fleet(after, tenant).id
+        last = self._fleet_id(after, tenant)
         with self._database.read() as tx:
             return queries.list_fleets(tx, tenant=tenant, limit=limit, after=last)
 
@@ -492,7 +492,7 @@ class Service:
         ``fleet`` is an id or a name. Raises NotFound for an unknown one.
         """
         if fleet is not None:
-            where = replace(where, fleet_id=self.fleet(fleet, tenant).id)
+            where = replace(where, fleet_id=self._fleet_id(fleet, tenant))
         with self._database.read() as tx:
             return listing.list_jobs(tx, tenant=tenant, where=where, limit=limit, after=after)
 
@@ -508,6 +508,15 @@ class Service:
             if view is None:
                 raise NotFound(f"there is no job {job_id!r}")
             return queries.job_detail(tx, view)
+
+    def _fleet_id(self, ref: str | None, tenant: str) -> str | None:
+        if ref is None:
+            return None
+        with self._database.read() as tx:
+            found = queries.find_fleet_id(tx, ref, tenant=tenant)
+        if found is None:
+            raise NotFound(f"there is no fleet {ref!r}")
+        return found
 
     def status(self, tenant: str | None = None) -> Status:
         """Return alarms, windows, catalog and counts: the tenant's part, or (None) of the whole installation.

@@ -118,6 +118,11 @@ class Token(SQLModel, table=True):
     sealed: bytes | None = Field(default=None, sa_type=LargeBinary)
     """The encrypted secret; None where it lives in the environment only."""
     scopes: str | None = Field(default=None, sa_type=Text)
+    refused_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the API last refused it, while its account had another one."""
+    refused_reason: str | None = Field(default=None, sa_type=Text)
+    probe_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """It rests until then; None: it is sound."""
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, select, update
 
 from jobs import fleets
 from jobs.database import Transaction
-from jobs.records import tenant_accounts, tenants
+from jobs.records import accounts, tenant_accounts, tenants
 
 DEFAULT_ACCOUNT: Final = "default"
 """The account of a tenant that was given none."""
@@ -49,10 +49,14 @@ def change(tx: Transaction, tenant: str, values: Mapping[str, Any]) -> None:
         tx.execute(update(tenants).where(tenants.c.id == tenant).values(**values))
 
 
-def map_accounts(tx: Transaction, tenant: str, accounts: tuple[str, ...]) -> None:
-    """Say to which accounts a tenant's new jobs may go. What was submitted before stays where it is."""
+def map_accounts(tx: Transaction, tenant: str, names: tuple[str, ...]) -> None:
+    """Say to which accounts a tenant's jobs may go. What waits elsewhere is taken over when there is room."""
     tx.execute(delete(tenant_accounts).where(tenant_accounts.c.tenant_id == tenant))
-    rows = [{"tenant_id": tenant, "account_id": account} for account in dict.fromkeys(accounts)]
+    if DEFAULT_ACCOUNT in names:
+        # It is there without anybody's doing; its row comes with the first worker otherwise.
+        row = {"id": DEFAULT_ACCOUNT, "epoch": 0, "faults": 0, "created_at": tx.now}
+        tx.insert_missing(accounts, row)
+    rows = [{"tenant_id": tenant, "account_id": account} for account in dict.fromkeys(names)]
     if rows:
         tx.execute(insert(tenant_accounts), rows)
 

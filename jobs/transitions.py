@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Update, bindparam, insert, select, update
+from sqlalchemy import Update, bindparam, insert, literal, select, update
 
 from jobs import chores
 from jobs.database import Transaction
@@ -158,10 +158,17 @@ def _move_many(
     for version, ids in _by_version(found):
         guard = (jobs.c.id.in_(ids), jobs.c.state == source.value, jobs.c.version == version)
         statement = update(jobs).where(*guard).values(**written).returning(*RECORD_COLUMNS)
-        moved += [record(row) for row in tx.execute(statement)]
-    if moved:
-        tx.execute(_LOG, [log_event(tx, job.id, event, target, actor=actor) for job in moved])
+        some = [record(row) for row in tx.execute(statement)]
+        _log_many(tx, [job.id for job in some], event, target, actor=actor)
+        moved += some
     return moved
+
+
+def _log_many(tx: Transaction, ids: Sequence[str], event: Event, state: State, *, actor: str) -> None:
+    # The lines differ in nothing but the job: one statement costs less than sending the rows one by one.
+    same = (literal(tx.now, job_events.c.at.type), literal(event.value), literal(state.value), literal(actor))
+    lines = select(jobs.c.id, *same).where(jobs.c.id.in_(ids))
+    tx.execute(insert(job_events).from_select(["job_id", "at", "event", "state", "actor"], lines))
 
 
 def _by_version(found: Sequence[Fenced]) -> Iterator[tuple[int, list[str]]]:

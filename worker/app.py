@@ -202,16 +202,16 @@ class Changes:
     def __init__(self, crew: Crew, duties: Callable[[], Sequence[Chore]]) -> None:
         self._crew = crew
         self._duties = duties
-        self._told: tuple[Engine, ...] = ()
+        self._told: tuple[Sequence[Engine], Sequence[Engine]] = ((), ())
 
     def __call__(self) -> tuple[Sequence[Engine], Sequence[Chore]] | None:
         """Return engines and chores where they are others than the last time."""
         self._crew.look()
-        engines = self._crew.engines
-        if engines == self._told:
+        present = (self._crew.engines, self._crew.of_accounts)
+        if present == self._told:
             return None
-        self._told = engines
-        return engines, self._duties()
+        self._told = present
+        return present[0], self._duties()
 
 
 def connections(threads: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs import accounts, admission, transitions
+from jobs import accounts, admission, refusals, transitions
 from jobs.accounts import StoredToken, fingerprint
 from jobs.admission import Limit
 from jobs.database import Database, Transaction
@@ -60,6 +60,7 @@ class Crew:
         self._lock = threading.Lock()
         self._engines: dict[str, Engine] = {}
         self._unreadable: set[str] = set()
+        self._refused: set[str] = set()
 
     @property
     def engines(self) -> tuple[Engine, ...]:
@@ -68,14 +69,19 @@ class Crew:
 
     @property
     def of_accounts(self) -> tuple[Engine, ...]:
-        """One engine for each account: it does the account's chores."""
-        return tuple({one.identity.account_id: one for one in reversed(self.engines)}.values())
+        """One engine for each account, which does its chores: with a token that is not refused, if there is one."""
+        best = sorted(self.engines, key=lambda one: one.identity.token_id in self._refused)
+        return tuple({one.identity.account_id: one for one in reversed(best)}.values())
 
     def look(self) -> bool:
-        """Read anew which tokens there are; return whether that changed anything."""
+        """Read anew which tokens there are; return whether they are others."""
         with self._lock:
             with self._database.read() as tx:
                 stored = [] if self._vault is None else accounts.stored_tokens(tx)
+                self._refused = refusals.refused(tx)
+            if self._refused:
+                with self._database.write() as tx:
+                    refusals.settle(tx)
             found = self._own_engine()
             found = found | {one.id: engine for one in stored if (engine := self._known(one)) is not None}
             changed = found.keys() != self._engines.keys()

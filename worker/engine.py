@@ -25,7 +25,7 @@ from api_client import (
     Resource,
     Throttled,
 )
-from jobs import admission, backoff, fleets, places, transitions
+from jobs import admission, backoff, fleets, places, refusals, transitions
 from jobs.admission import CREATE, Admission
 from jobs.catalog import Catalog
 from jobs.database import Database, Transaction
@@ -144,13 +144,19 @@ class Engine:
             if not ready and not others:
                 return Admission(), self._until_snooze(tx)
             chance = admission.next_chance(tx, account_id=me.account_id, token_id=me.token_id)
+            rest = refusals.rests_until(tx, me.token_id)
+            if chance is None and rest is not None and rest > tx.now:
+                chance = rest
             if chance is not None:
                 return Admission(next_at=chance), max((chance - tx.now).total_seconds(), 0.0)
         if others and not self._take_over(others):
             return Admission(), None
         with self.parts.database.write() as tx:
+            if rest is not None and not refusals.take_probe(tx, me.token_id):
+                return Admission(), None
+            most = _MOST_GRANTS if rest is None else 1 + admission.open_grants(tx, me.account_id)
             result = admission.admit(
-                tx, account_id=me.account_id, token_id=me.token_id, actor=me.actor, most=_MOST_GRANTS
+                tx, account_id=me.account_id, token_id=me.token_id, actor=me.actor, most=most
             )
             wait = None if result.next_at is None else max((result.next_at - tx.now).total_seconds(), 0.0)
         if result.granted:
@@ -345,7 +351,9 @@ class Engine:
     def _note_health(self, tx: Transaction, outcome: Outcome, *, sick: bool) -> None:
         account = self.identity.account_id
         if isinstance(outcome, Paused):
-            admission.pause(tx, account, code=outcome.why.code, reason=outcome.why.reason)
+            why = outcome.why
+            if not refusals.refuse(tx, account, self.identity.token_id, code=why.code, reason=why.reason):
+                admission.pause(tx, account, code=why.code, reason=why.reason)
         elif (isinstance(outcome, Unknown) and outcome.fault) or (
             isinstance(outcome, Unsent) and not outcome.ours
         ):

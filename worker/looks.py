@@ -13,7 +13,7 @@ from typing import Final
 
 FIRST_AGE: Final = 2.0
 """While nothing is known: the age at the first look …"""
-FIRST_GROWTH: Final = 2.2
+FIRST_GROWTH: Final = 2.1
 """… and how many times as old it is at each next one."""
 GAP_SHARE: Final = 0.05
 """What is not up at the expected age is looked at again after this share of it, and then ever less often."""

@@ -138,7 +138,7 @@ def _changed(tx: Transaction, tenant: str, values: dict[str, Any], names: list[s
     tenants.change(tx, tenant, values)
     if names is not None:
         for name in names:
-            if not accounts.exists(tx, name):
+            if name != tenants.DEFAULT_ACCOUNT and not accounts.exists(tx, name):
                 raise BadInput(
                     f"--account: there is no account {name!r}; `nodewright accounts list` shows them"
                 )

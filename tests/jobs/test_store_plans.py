@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from sqlalchemy import event, insert, text
 
-from jobs import admission, fleets, queries, transitions
+from jobs import admission, fleets, places, queries, transitions
 from jobs.identity import new_ids
 from jobs.listing import JobFilter, list_jobs, place_of
 from jobs.records import job_events, jobs
@@ -133,7 +133,15 @@ def test_hot_statements_walk_an_index(crowded, clock):
         granted = admission.admit(tx, account_id=ACCOUNT, token_id=TOKEN, actor=ACTOR, most=20).granted
         assert granted, "there was something to admit"
 
+    move_in(database, account="idle", token="idle-token")
+
+    def take_over(tx):
+        found = places.movable(tx, "idle", [TENANT], 20)
+        assert places.take_over(tx, "idle", found, actor=ACTOR) == 20, "there was something to take over"
+
     acts = {
+        "take over": take_over,
+        "spread": lambda tx: places.lanes(tx, [ACCOUNT, "idle"]),
         "anything ready": lambda tx: admission.anything_ready(tx, ACCOUNT),
         "next snooze": lambda tx: admission.next_snooze(tx, ACCOUNT),
         "admit": admit,

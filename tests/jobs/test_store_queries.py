@@ -262,3 +262,15 @@ def test_counting_that_takes_long_is_done_seldom(database):
         add_job(database, State.QUEUED, fleet_id=fleet, position=position)
         found.append(service.status().states["queued"])
     assert found == [1, 1, 3, 4]
+
+
+def test_a_huge_fleets_queue_is_not_counted(database):
+    """Of a huge fleet the jobs that are in no other state are queued; those of others are counted."""
+    huge = add_fleet(database, name="huge", count=200_000)
+    for position, state in enumerate((State.RUNNING, State.RUNNING, State.FAILED), 1):
+        job = {"linode_id": position} if state is State.RUNNING else {}
+        add_job(database, state, fleet_id=huge, position=position, **job)
+    add_job(database, State.QUEUED, fleet_id=add_fleet(database, name="small"), position=9)
+    states = {fleet.name: fleet.states for fleet in make_service(database).fleets(TENANT)}
+    assert states["huge"] == {"queued": 199_997, "running": 2, "failed": 1}
+    assert states["small"] == {"queued": 1}

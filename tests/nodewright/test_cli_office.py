@@ -223,6 +223,19 @@ def test_no_api_no_token(office):
     assert "there is no account 'nope'" in office("accounts", "add-token", "nope", stdin=FIRST, code=2)
 
 
+def test_the_doctor_knows_of_stored_tokens(site, run, api, office):
+    """Without LINODE_TOKEN the doctor is content where the database keeps a token, and not before."""
+    env = {**site.env, "LINODE_API_URL": api.url}
+
+    def token_finding():
+        found = json.loads(run("doctor", "--json", env=env).stdout)["findings"]
+        return next(one for one in found if one["what"] == "token")
+
+    assert not token_finding()["ok"]
+    office("accounts", "add", "acme", stdin=FIRST)
+    assert token_finding()["ok"]
+
+
 # Encryption keys -----------------------------------------------------------------------------------------------------
 
 

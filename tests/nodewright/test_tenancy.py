@@ -9,11 +9,12 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from jobs import keys, transitions
+from jobs import admission, house, keys, transitions
 from jobs import tenants as tenant_rows
 from jobs.records import fleets, job_events, jobs
 from jobs.requests import parse_request
 from nodewright.service import create_app
+from tests.nodewright.conftest import CATALOG
 
 METHODS = ("get", "post", "put", "patch", "delete")
 OPEN = {"/livez", "/readyz"}
@@ -27,6 +28,8 @@ ASKED = {"fleet": "name", "label": "label", "job": "job", "since": "job", "after
 OWN = {"name": "intruder", "count": 1, "type": "g6-nanode-1", "region": "us-east", "image": "linode/debian12"}
 BODIES = {"/v1/jobs/{job_id}/resolve": {"absent": True}}
 """Bodies that would be good for the owner; a document of the intruder's own where nothing is said."""
+PRIVATE = "private/1002"
+"""An image of the owner's account."""
 NO_STREAM = httpx.Timeout(10)
 
 
@@ -41,7 +44,7 @@ class Owner:
         self.things = {"fleet": made.id, "name": "victims-fleet", "job": found[0].id, "tag": "victims-tag"}
         self.things["label"] = found[0].label
         self.park(site, found[0].id)
-        self.marks = {"victims-", made.id, *(job.id for job in found), keys.key_id(site.key)}
+        self.marks = {"victims-", PRIVATE, made.id, *(job.id for job in found), keys.key_id(site.key)}
 
     def park(self, site, job_id):
         """Let a job of the owner be parked: an alarm names it."""
@@ -59,9 +62,13 @@ def owner(served):
 
 @pytest.fixture
 def intruder(served):
-    """Another tenant's key, with every scope but `admin`."""
+    """Another tenant's key, with every scope but `admin`; its account has no private image."""
+    public = [image for image in CATALOG["images"] if image["id"] != PRIVATE]
     with served.database.write() as tx:
         tenant_rows.add(tx, "intruder")
+        admission.register(tx, account_id="theirs", token_id="t2", limits={})
+        house.store_catalogs(tx, "theirs", {**CATALOG, "images": public})
+        tenant_rows.map_accounts(tx, "intruder", ("theirs",))
     scopes = tuple(scope for scope in keys.SCOPES if scope != "admin")
     return keys.create_key(served.database, tenant="intruder", name="i", dice=Random(9), scopes=scopes)
 

@@ -5,6 +5,7 @@ from jobs import accounts as account_rows
 from jobs import house
 from jobs import tenants as tenant_rows
 from jobs.accounts import fingerprint
+from jobs.alarms import alarms
 from jobs.records import accounts, installation, jobs, rate_windows
 from jobs.states import State
 from jobs.vault import Vault, new_key
@@ -283,6 +284,83 @@ def test_a_removed_token_ends_nothing_under_way(site):
     with site.rig.database.write() as tx:
         account_rows.remove_token(tx, fingerprint(OTHER))
     assert other._settle(claimed, answer) == "booting"
+
+
+# A token that is refused ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def spare(site):
+    """The account of the settings' token, with a second token whose windows were never used."""
+    site.add(ACCOUNT, SECOND)
+    assert site.crew.look()
+    return site
+
+
+def paused(site):
+    """Return why the account is paused, and which alarms ring."""
+    with site.rig.database.read() as tx:
+        return house.paused(tx, ACCOUNT)[0], [alarm.code for alarm in alarms(tx, ACCOUNT)]
+
+
+def send(site):
+    """Admit and send once by every engine; return how many were sent, and how many instances there are then."""
+    done = [site.crew.create(job_id) for job_id in site.admit()]
+    return len(done), len(site.rig.alive())
+
+
+def test_one_bad_token_of_two_does_not_stop_the_account(spare):
+    """When one of an account's tokens is refused it rests, an alarm names it, and the other goes on at full rate."""
+    site = spare
+    site.rig.world.tokens.pop(SECOND)
+    site.rig.submit({"count": 100})
+    assert send(site) == (40, 20)
+    assert paused(site) == (None, ["token_refused"])
+    site.rig.clock.advance(15.2)
+    assert send(site) == (20, 40)
+    site.rig.clock.advance(15.2)
+    assert send(site) == (20, 60)
+
+
+def test_a_bad_token_is_probed_and_comes_back(spare):
+    """A resting token is tried with one create a minute; once that is accepted it is sound, and does its full share."""
+    site = spare
+    secret = site.rig.world.tokens.pop(SECOND)
+    site.rig.submit({"count": 200})
+    send(site)
+    for _ in range(2):
+        site.rig.clock.advance(61)
+        assert send(site)[0] == 21
+    site.rig.world.tokens[SECOND] = secret
+    site.rig.clock.advance(61)
+    assert send(site)[0] == 21
+    site.crew.look()
+    assert "token_refused" not in paused(site)[1]
+    site.rig.clock.advance(15.2)
+    assert send(site)[0] == 40
+
+
+def test_chores_leave_a_bad_token_alone(spare):
+    """An account's chores are done with a token that is not refused."""
+    site = spare
+    assert [one.identity.token_id for one in site.crew.of_accounts] == [fingerprint(TOKEN)]
+    site.rig.world.tokens.pop(TOKEN)
+    look = Changes(site.crew, list)
+    assert look() is not None
+    site.rig.submit({"count": 40})
+    send(site)
+    assert look() is not None
+    assert [one.identity.token_id for one in site.crew.of_accounts] == [fingerprint(SECOND)]
+
+
+def test_the_last_good_token_pauses_the_account(spare):
+    """When no token of the account is accepted any more, the account pauses as it does with a single one."""
+    site = spare
+    site.rig.world.tokens.pop(TOKEN)
+    site.rig.world.tokens.pop(SECOND)
+    site.rig.submit({"count": 40})
+    assert send(site) == (40, 0)
+    assert paused(site)[0] == "unauthorized"
 
 
 # Each account by itself ----------------------------------------------------------------------------------------------

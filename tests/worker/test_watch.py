@@ -54,7 +54,7 @@ def test_what_is_not_up_yet_is_waited_for(rig):
     rig.do(watch)
     assert rig.count("booting") == 1
     with rig.database.read() as tx:
-        assert watch.wanted(tx) == rig.clock.at(2.4)
+        assert watch.wanted(tx) == rig.clock.at(2.2)
 
 
 def test_nothing_boots_nothing_is_asked(rig):
