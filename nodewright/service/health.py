@@ -114,5 +114,5 @@ def install(app: FastAPI) -> None:
         responses={503: problem(503)},
     )
     text = {"description": "The gauges.", "content": {"text/plain": {"schema": {"type": "string"}}}}
-    responses: Responses = {200: text, 401: problem(401), 503: problem(503)}
+    responses: Responses = {200: text, 401: problem(401), 403: problem(403), 503: problem(503)}
     add("/metrics", metrics, methods=["GET"], tags=["health"], response_class=Response, responses=responses)

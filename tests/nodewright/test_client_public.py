@@ -110,7 +110,10 @@ def test_it_imports_beside_foreign_packages(tmp_path):
     """`from nodewright import Client` works where the working folder's `jobs` and `worker` are somebody else's."""
     for name in ("jobs", "worker", "api_client", "simulator"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a foreign package was imported')")
-    code = "import sys; from nodewright import Client; print(sorted({'jobs', 'worker'} & set(sys.modules)))"
+    foreign = "{'jobs', 'worker', 'api_client', 'simulator', 'celery', 'sqlalchemy', 'fastapi'}"
+    code = (
+        f"import sys; from nodewright import AsyncClient, Client; print(sorted({foreign} & set(sys.modules)))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
