@@ -81,6 +81,10 @@ chaos-long: $(READY) ## the same with three seeds, and what an emptied broker co
 	$(BIN)/python -m tests.chaos --seed 1 --seed 2 --seed 3 $(ARGS)
 	$(BIN)/python -m tests.chaos.flush
 
+.PHONY: fuzz
+fuzz: $(READY) ## send thousands of requests made from the OpenAPI document: no 500, no undocumented answer
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 .PHONY: bench
 bench: $(READY) ## measure everything beside its competitors, and write benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)

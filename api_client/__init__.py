@@ -26,6 +26,7 @@ from api_client.errors import (
 )
 from api_client.filters import F, Filter, order_by
 from api_client.models import (
+    Account,
     Addons,
     BackupsAddon,
     Event,
@@ -56,6 +57,7 @@ __all__ = [
     "LARGEST_PAGE",
     "SMALLEST_PAGE",
     "UNKNOWN_RATE",
+    "Account",
     "Addons",
     "BackupsAddon",
     "BadRequest",

@@ -13,6 +13,7 @@ from pydantic import JsonValue, SecretStr
 
 from api_client.filters import Filter
 from api_client.models import (
+    Account,
     Event,
     Image,
     Instance,
@@ -200,6 +201,10 @@ class LinodeClient:
     def profile(self) -> Reply[Profile]:
         """The user behind the token; with the reply's `scopes` the cheapest check of a token."""
         return self._wire.exchange(Call("GET", "/profile"), Profile.model_validate)
+
+    def account(self) -> Reply[Account]:
+        """The account behind the token. It needs the scope account:read_only, else it is Unauthorized."""
+        return self._wire.exchange(Call("GET", "/account"), Account.model_validate)
 
     def close(self) -> None:
         """Close the connections; a later call raises NotSent."""

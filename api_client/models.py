@@ -178,6 +178,14 @@ class Profile(Resource):
     timezone: Maybe[str] = None
 
 
+class Account(Resource):
+    """The account that the token's user belongs to. `euuid` is its own id, the same for every token of it."""
+
+    euuid: Maybe[str] = None
+    company: Maybe[str] = None
+    email: Maybe[str] = None
+
+
 class InstanceSpecs(Resource):
     """What an instance has: memory and disk in MB, transfer in GB per month."""
 

@@ -35,14 +35,14 @@ _FLEETS = """
 """
 _JOBS = """
     INSERT INTO jobs (id, fleet_id, tenant_id, account_id, position, group_index, label, type, region, image, booted,
-        priority, state, version, attempt, sends, tries, looks, hourly_microusd, counted, submitted_at, changed_at,
-        linode_id, ended_at)
+        priority, pinned, state, version, attempt, sends, tries, looks, hourly_microusd, counted, submitted_at,
+        changed_at, linode_id, ended_at)
     SELECT (lpad(to_hex({born}::bigint + f * {each} + n), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8'
             || substr(md5(n::text), 4, 15))::uuid,
         (lpad(to_hex({born}::bigint + f * {each}), 12, '0') || '70008000000000000000')::uuid,
         CASE f % {tenants} WHEN 0 THEN '{first}' ELSE 'tenant-' || f % {tenants} END,
         '{account}', n + 1, 0, '{name}' || f || '-' || lpad((n + 1)::text, 7, '0'), 'g6-nanode-1', 'us-east',
-        'linode/debian12', true, 0, '{state}', 1, 1, 0, 0, 0, 7500, '{state}' <> 'cancelled', now(), now(),
+        'linode/debian12', true, 0, false, '{state}', 1, 1, 0, 0, 0, 7500, '{state}' <> 'cancelled', now(), now(),
         CASE WHEN '{state}' = 'running' THEN f * {each} + n + 1 END, CASE WHEN '{state}' = 'cancelled' THEN now() END
     FROM generate_series(0::bigint, {fleets} - 1) f, generate_series(0::bigint, {each} - 1) n
 """

@@ -327,6 +327,11 @@ def _rolled(buckets: Sequence[_Bucket], now: datetime) -> list[_Bucket]:
     return [replace(bucket, window=windows.rolled(bucket.window, now)) for bucket in buckets]
 
 
+def room(tx: Transaction, token_id: str, *, most: int, route: str = CREATE) -> int:
+    """Return how many calls of a route may go now, ``most`` at most. Without a lock."""
+    return _room(_rolled(_read(tx, token_id, route, lock=False), tx.now), tx.now, most)
+
+
 def next_snooze(tx: Transaction, account_id: str) -> datetime | None:
     """Return when the next snoozed job comes back, or None."""
     moment: datetime | None = tx.execute(_NEXT_SNOOZE, {"account": account_id}).scalar()
@@ -354,7 +359,7 @@ def admit(
     shut_until = _shut_until(tx, account_id)
     if shut_until is not None and shut_until > tx.now:
         return Admission(next_at=shut_until)
-    backlog = _open_grants(tx, account_id)
+    backlog = open_grants(tx, account_id)
     left = _room(rolled, tx.now, most - backlog)
     if shut_until is not None:
         left = min(left, 1 - backlog)
@@ -380,7 +385,8 @@ def _next_opening(buckets: Sequence[_Bucket], now: datetime) -> datetime | None:
     return max((windows.next_opening(window, now) for window in shut), default=None)
 
 
-def _open_grants(tx: Transaction, account_id: str) -> int:
+def open_grants(tx: Transaction, account_id: str) -> int:
+    """Return how many of the account's jobs have a grant that was not used yet."""
     return int(tx.execute(_GRANTS, {"account": account_id, "now": tx.now}).scalar_one())
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, func, select
 from jobs.admission import FAULTS_BEFORE_PROBING
 from jobs.chores import remembered
 from jobs.database import Transaction
-from jobs.records import accounts, installation, jobs
+from jobs.records import accounts, installation, jobs, tokens
 from jobs.states import State
 from jobs.views import Alarm
 
@@ -21,7 +21,9 @@ REFUSED_DELETES: Final = 3
 """A delete that fails so often in a row is no hiccup."""
 _NAMED: Final = 3
 _GO_ON: Final = "the waiting jobs go on by themselves"
-_AGAIN: Final = "and start `nodewright up` (or the workers) again"
+_AGAIN: Final = (
+    "and start `nodewright up` (or the workers) again, or replace it with `nodewright accounts add-token`"
+)
 _PAUSED: Final = {
     "unauthorized": f"set a token that the API accepts in LINODE_TOKEN {_AGAIN}; {_GO_ON}",
     "missing_scope": f"make a token with linodes:read_write, set it in LINODE_TOKEN {_AGAIN}; {_GO_ON}",
@@ -30,15 +32,16 @@ _PAUSED: Final = {
 }
 
 
-def alarms(tx: Transaction, account_id: str) -> tuple[Alarm, ...]:
-    """Return every alarm, the gravest first."""
-    found = (
-        *_worker(tx),
-        *_account(tx),
-        *_parked(tx, account_id),
-        *_deletes(tx, account_id),
-        *_instances(tx, account_id),
-    )
+def alarms(tx: Transaction, *account_ids: str, tenant: str | None = None) -> tuple[Alarm, ...]:
+    """Return every alarm of these accounts, the gravest first; with ``tenant`` none that tells of other tenants."""
+    found = [*_worker(tx), *_account(tx, account_ids), *_tokens(tx, account_ids)]
+    for account_id in account_ids:
+        mine = jobs.c.account_id == account_id
+        if tenant is not None:
+            mine = and_(mine, jobs.c.tenant_id == tenant)
+        found += [*_parked(tx, mine), *_deletes(tx, mine)]
+        if tenant is None:
+            found += _instances(tx, account_id)
     return tuple(found)
 
 
@@ -52,8 +55,9 @@ def _worker(tx: Transaction) -> Iterator[Alarm]:
         )
 
 
-def _account(tx: Transaction) -> Iterator[Alarm]:
-    for row in tx.execute(select(accounts).order_by(accounts.c.id)):
+def _account(tx: Transaction, account_ids: Sequence[str]) -> Iterator[Alarm]:
+    mine = accounts.c.id.in_(account_ids)
+    for row in tx.execute(select(accounts).where(mine).order_by(accounts.c.id)):
         if row.paused_at is not None:
             words = f"account {row.id} is paused: {row.paused_reason}"
             yield Alarm(row.paused_code, words, row.paused_at, _PAUSED.get(row.paused_code, ""))
@@ -65,8 +69,18 @@ def _account(tx: Transaction) -> Iterator[Alarm]:
             yield Alarm("api_failing", words, None, remedy)
 
 
-def _parked(tx: Transaction, account_id: str) -> Iterator[Alarm]:
-    where = _in(account_id, State.UNCERTAIN, jobs.c.parked_at.is_not(None))
+def _tokens(tx: Transaction, account_ids: Sequence[str]) -> Iterator[Alarm]:
+    mine = (tokens.c.account_id.in_(account_ids), tokens.c.probe_at.is_not(None))
+    for row in tx.execute(select(tokens).where(*mine).order_by(tokens.c.id)):
+        words = (
+            f"token {row.id} of account {row.account_id} is refused ({row.refused_reason}); the others go on"
+        )
+        remedy = f"replace it: `nodewright accounts add-token {row.account_id} --replace {row.id}`"
+        yield Alarm("token_refused", words, row.refused_at, remedy)
+
+
+def _parked(tx: Transaction, mine: ColumnElement[bool]) -> Iterator[Alarm]:
+    where = _in(mine, State.UNCERTAIN, jobs.c.parked_at.is_not(None))
     count, names = _some(tx, where)
     if count:
         since = tx.execute(select(func.min(jobs.c.parked_at)).where(where)).scalar()
@@ -77,15 +91,15 @@ def _parked(tx: Transaction, account_id: str) -> Iterator[Alarm]:
         yield Alarm("parked", words, since, remedy)
 
 
-def _deletes(tx: Transaction, account_id: str) -> Iterator[Alarm]:
-    count, names = _some(tx, _in(account_id, State.DELETING, jobs.c.error_code == "not_ours"))
+def _deletes(tx: Transaction, mine: ColumnElement[bool]) -> Iterator[Alarm]:
+    count, names = _some(tx, _in(mine, State.DELETING, jobs.c.error_code == "not_ours"))
     if count:
         words = (
             f"{_jobs(count)} to be deleted ({names}), but the instance carries another job's tag; left alone"
         )
         yield Alarm("not_ours", words, None, "look at the instance: somebody changed its tags")
     stubborn = and_(jobs.c.error_code == "delete_failed", jobs.c.looks >= REFUSED_DELETES)
-    count, names = _some(tx, _in(account_id, State.DELETING, stubborn))
+    count, names = _some(tx, _in(mine, State.DELETING, stubborn))
     if count:
         words = f"{_jobs(count)} to be deleted ({names}), and the API fails or refuses again and again"
         yield Alarm("delete_failed", words, None, "`nodewright show JOB` has the API's words; it is tried on")
@@ -114,8 +128,8 @@ def _stays(since: str, now: datetime) -> bool:
     return now - datetime.fromisoformat(since) > ORPHAN_STAYS
 
 
-def _in(account_id: str, state: State, more: ColumnElement[bool]) -> ColumnElement[bool]:
-    return and_(jobs.c.account_id == account_id, jobs.c.state == state.value, more)
+def _in(mine: ColumnElement[bool], state: State, more: ColumnElement[bool]) -> ColumnElement[bool]:
+    return and_(mine, jobs.c.state == state.value, more)
 
 
 def _some(tx: Transaction, where: ColumnElement[bool]) -> tuple[int, str]:

@@ -114,6 +114,26 @@ class Database:
         with self.engine.connect() as connection, connection.begin():
             yield Transaction(connection, self._clock)
 
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Open a transaction as :meth:`write` does, and hand out its connection."""
+        with self.write() as tx:
+            yield tx.connection
+
+    def joined(self, connection: Connection) -> Transaction:
+        """Return the transaction that ``connection``, a caller's own to this database, is in.
+
+        Raises:
+            ValueError: it is in none, or its database is of another kind.
+
+        """
+        if not connection.in_transaction():
+            raise ValueError("expected a connection in a transaction: begin one first")
+        if connection.dialect.name != self.engine.dialect.name:
+            found, ours = connection.dialect.name, self.engine.dialect.name
+            raise ValueError(f"expected a connection to Nodewright's own {ours} database, got one to {found}")
+        return Transaction(connection, self._clock)
+
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()

@@ -31,6 +31,23 @@ class Guards:
     max_hourly_microusd: int = 50_000_000
     max_count: int = 10_000
 
+    def laid_over(self, own: Any) -> "Guards":  # noqa: ANN401 - a row of tenants
+        """Return the guards that hold for a tenant: its own, and these where it has none."""
+        return Guards(
+            self.max_instances if own.max_instances is None else own.max_instances,
+            self.max_hourly_microusd if own.max_hourly_microusd is None else own.max_hourly_microusd,
+            self.max_count if own.max_count is None else own.max_count,
+        )
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How a request is found again in the caller's logs and traces."""
+
+    request_id: str | None = None
+    traceparent: str | None = None
+    """W3C trace context."""
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -38,7 +55,6 @@ class Draft:
 
     fleet_id: str
     tenant: str
-    account_id: str
     actor: str
     request: FleetRequest
     labels: Sequence[Sequence[str]]
@@ -48,7 +64,11 @@ class Draft:
     sealed: bytes | None = None
     idempotency_key: str | None = None
     request_hash: str | None = None
-    request_id: str | None = None
+    trace: Trace = Trace()
+    homes: Sequence[str] = ()
+    """The account of each job, in order."""
+    pins: Sequence[bool] = ()
+    """Of each group: whether its jobs must stay in their account."""
 
 
 def _price(draft: Draft, group: int) -> int:
@@ -121,7 +141,8 @@ def _fleet_row(tx: Transaction, draft: Draft) -> dict[str, Any]:
         "secrets_erased": False,
         "idempotency_key": draft.idempotency_key,
         "request_hash": draft.request_hash,
-        "request_id": draft.request_id,
+        "request_id": draft.trace.request_id,
+        "traceparent": draft.trace.traceparent,
         "created_at": tx.now,
     }
 
@@ -139,7 +160,7 @@ def _job_row(tx: Transaction, draft: Draft, slot: _Slot, job_id: str) -> dict[st
         "id": job_id,
         "fleet_id": draft.fleet_id,
         "tenant_id": draft.tenant,
-        "account_id": draft.account_id,
+        "account_id": draft.homes[slot.position - 1],
         "position": slot.position,
         "group_index": slot.group,
         "label": slot.label,
@@ -148,6 +169,7 @@ def _job_row(tx: Transaction, draft: Draft, slot: _Slot, job_id: str) -> dict[st
         "image": spec.image,
         "booted": spec.booted,
         "priority": draft.request.priority,
+        "pinned": draft.pins[slot.group],
         "state": _first_state(draft, slot).value,
         "version": 1,
         "attempt": 1,
@@ -214,54 +236,83 @@ def _count(tx: Transaction, tenant: str, *, count: int, hourly: int) -> None:
     tx.execute(update(tenants).where(tenants.c.id == tenant).values(**values))
 
 
+def guards_of(tx: Transaction, tenant: str, guards: Guards) -> Guards:
+    """Return the guards that hold for a tenant."""
+    return guards.laid_over(tx.execute(select(tenants).where(tenants.c.id == tenant)).one())
+
+
 def _reserve(tx: Transaction, draft: Draft, guards: Guards, *, count: int, hourly: int) -> None:
-    release(tx, draft.tenant)
+    release(tx, draft.tenant)  # takes the tenant's row: whoever submits at the same moment waits
     row = tx.execute(select(tenants).where(tenants.c.id == draft.tenant)).one()
-    most = guards.max_instances if row.max_instances is None else row.max_instances
-    spend = guards.max_hourly_microusd if row.max_hourly_microusd is None else row.max_hourly_microusd
-    faults = []
-    if row.alive + count > most:
-        left = max(most - row.alive, 0)
-        faults.append(
-            _quota_fault(draft, count, f"{count} instances are more than the {left} left of {most}")
-        )
-    if row.hourly_microusd + hourly > spend:
-        left = max(spend - row.hourly_microusd, 0)
-        words = (
-            f"{format_usd(hourly)} an hour are more than the {format_usd(left)} left of {format_usd(spend)}"
-        )
-        faults.append(_quota_fault(draft, count, words))
+    most = guards.laid_over(row)
+    found = [
+        _too_large(draft.request.total, most),
+        _too_many(row, count, most),
+        _too_dear(row, hourly, most),
+    ]
+    faults = [_quota_fault(draft, count, words) for words in found if words is not None]
     if faults:
         raise InvalidRequest(faults)
     _count(tx, draft.tenant, count=count, hourly=hourly)
 
 
+def _too_large(total: int, most: Guards) -> str | None:
+    limit = most.max_count
+    return None if total <= limit else f"{total} instances are more than the {limit} that one fleet may have"
+
+
+def _too_many(row: Any, count: int, most: Guards) -> str | None:  # noqa: ANN401 - a row of tenants
+    left = max(most.max_instances - row.alive, 0)
+    if count <= left or count == 0:
+        return None
+    return f"{count} instances are more than the {left} left of {most.max_instances}"
+
+
+def _too_dear(row: Any, hourly: int, most: Guards) -> str | None:  # noqa: ANN401 - a row of tenants
+    limit = most.max_hourly_microusd
+    left = max(limit - row.hourly_microusd, 0)
+    if hourly <= left or hourly == 0:
+        return None
+    return f"{format_usd(hourly)} an hour are more than the {format_usd(left)} left of {format_usd(limit)}"
+
+
+_REMEDY: Final = (
+    "ask for fewer, or have the guard raised (`nodewright tenants set`, NODEWRIGHT_MAX_INSTANCES, "
+    "NODEWRIGHT_MAX_HOURLY_USD)"
+)
+
+
+def rehearse(tx: Transaction, draft: Draft, *, guards: Guards) -> tuple[RequestFault, ...]:
+    """Reserve what the fleet needs, and return what refuses it. The caller must roll the transaction back."""
+    good = [slot for slot in _slots(draft) if slot.fault is None]
+    try:
+        _reserve(tx, draft, guards, count=len(good), hourly=sum(_price(draft, slot.group) for slot in good))
+    except InvalidRequest as error:
+        return error.faults
+    return ()
+
+
 def _quota_fault(draft: Draft, count: int, message: str) -> RequestFault:
     pointer, name = draft.request.place(None if len(draft.request.groups) > 1 else 0, "count")
-    return RequestFault(
-        code=QUOTA,
-        pointer=pointer,
-        field=name,
-        value=count,
-        message=message,
-        remedy="ask for fewer, or raise NODEWRIGHT_MAX_INSTANCES or NODEWRIGHT_MAX_HOURLY_USD",
-    )
+    return RequestFault(code=QUOTA, pointer=pointer, field=name, value=count, message=message, remedy=_REMEDY)
 
 
 def validate_submitted(
-    tx: Transaction, catalog: Catalog, *, account_id: str, actor: str, limit: int = 500
+    tx: Transaction, catalog: Catalog, *, account_id: str, actor: str, guards: Guards, limit: int = 500
 ) -> int:
-    """Validate jobs that were accepted without a catalog, and count their price; return how many were seen."""
+    """Validate jobs that were accepted without a catalog, within their tenant's spend; return how many were seen."""
     waiting = (jobs.c.account_id == account_id, jobs.c.state == State.SUBMITTED.value)
     found = transitions.select_records(tx, *waiting, order_by=(jobs.c.id,), limit=limit)
     for tenant in sorted({job.tenant_id for job in found}):
-        tx.execute(select(tenants.c.id).where(tenants.c.id == tenant).with_for_update())
+        release(tx, tenant)
     for job in found:
-        _settle_submitted(tx, job, catalog, actor=actor)
+        _settle_submitted(tx, job, catalog, actor=actor, guards=guards)
     return len(found)
 
 
-def _settle_submitted(tx: Transaction, job: JobRecord, catalog: Catalog, *, actor: str) -> None:
+def _settle_submitted(
+    tx: Transaction, job: JobRecord, catalog: Catalog, *, actor: str, guards: Guards
+) -> None:
     group, _, _ = load_group(tx, job.fleet_id, job.group_index)
     spec = GroupRequest.restore(group)
     faults = [verdict for verdict in judge(spec_of(spec), catalog, now=tx.now) if verdict.level == "fault"]
@@ -270,6 +321,11 @@ def _settle_submitted(tx: Transaction, job: JobRecord, catalog: Catalog, *, acto
         transitions.invalid(tx, job, reason, actor=actor)
         return
     price = hourly_microusd(catalog.types[job.type], region=job.region, backups=spec.backups_enabled)
+    row = tx.execute(select(tenants).where(tenants.c.id == job.tenant_id)).one()
+    over = _too_dear(row, price, guards.laid_over(row))
+    if over is not None:
+        transitions.invalid(tx, job, Reason(QUOTA, f"{over}; {_REMEDY}"), actor=actor)
+        return
     if transitions.validated(tx, job, hourly_microusd=price, actor=actor) is not None:
         _count(tx, job.tenant_id, count=0, hourly=price)
 

@@ -1,16 +1,26 @@
 """The reads that people wait for: fleets, jobs, timelines, status. Each one walks an index."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, func, select, text
 
+from jobs import tenants
 from jobs.alarms import alarms
 from jobs.database import Transaction
-from jobs.records import accounts, catalogs, chores, fleets, installation, job_events, jobs, rate_windows
+from jobs.records import (
+    accounts,
+    catalogs,
+    chores,
+    fleets,
+    installation,
+    job_events,
+    jobs,
+    rate_windows,
+    tokens,
+)
 from jobs.states import State
 from jobs.tables import MAY_OWN
 from jobs.views import ErrorView, EventView, FleetView, JobDetail, JobView, Status, WindowView
@@ -44,15 +54,6 @@ _DIRECT: Final = (
     "run_after",
     "ending",
 )
-
-
-@dataclass(frozen=True)
-class JobFilter:
-    """Which jobs are asked for; None: any."""
-
-    fleet_id: str | None = None
-    state: State | None = None
-    label: str | None = None
 
 
 def as_id(text: str) -> str | None:
@@ -93,7 +94,10 @@ def _in_order(states: dict[str, int]) -> dict[str, int]:
     return {state: states[state] for state in sorted(states, key=_ORDER.__getitem__) if states[state]}
 
 
-_FLEET_COLUMNS: Final = (fleets.c.id, fleets.c.name, fleets.c.tenant_id, fleets.c.count, fleets.c.created_at)
+_FLEET_COLUMNS: Final = (
+    *(fleets.c.id, fleets.c.name, fleets.c.tenant_id, fleets.c.count, fleets.c.created_at),
+    *(fleets.c.request_id, fleets.c.traceparent),
+)
 
 
 def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
@@ -107,6 +111,8 @@ def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
             count=row.count,
             states=states.get(row.id, {}),
             created_at=row.created_at,
+            request_id=row.request_id,
+            traceparent=row.traceparent,
         )
         for row in rows
     ]
@@ -142,13 +148,15 @@ def list_fleets(tx: Transaction, *, tenant: str, limit: int, after: str | None =
     return _fleet_views(tx, statement.order_by(fleets.c.id.desc()).limit(limit))
 
 
-def _paused(tx: Transaction) -> Mapping[str, ErrorView]:
+def pauses(tx: Transaction) -> Mapping[str, ErrorView]:
+    """Return why each paused account is paused."""
     statement = select(accounts.c.id, accounts.c.paused_code, accounts.c.paused_reason)
     rows = tx.execute(statement.where(accounts.c.paused_at.is_not(None)))
     return {row.id: ErrorView(row.paused_code, row.paused_reason, None) for row in rows}
 
 
-def _job_view(row: Any, paused: Mapping[str, ErrorView]) -> JobView:  # noqa: ANN401 - a row of _job_rows
+def job_view(row: Any, paused: Mapping[str, ErrorView]) -> JobView:  # noqa: ANN401 - a row of job_rows
+    """Return what people see of a row."""
     error = ErrorView(row.error_code, row.error_reason, row.error_field) if row.error_code else None
     if error is None and row.state == State.QUEUED:
         # A job that waits for a paused account says why, although nothing was sent for it.
@@ -159,37 +167,9 @@ def _job_view(row: Any, paused: Mapping[str, ErrorView]) -> JobView:  # noqa: AN
     )
 
 
-def _job_rows() -> Select[Any]:
+def job_rows() -> Select[Any]:
+    """Return the statement that selects what :func:`job_view` needs."""
     return select(jobs, fleets.c.name.label("fleet_name")).join(fleets, fleets.c.id == jobs.c.fleet_id)
-
-
-def list_jobs(
-    tx: Transaction, *, tenant: str, where: JobFilter, limit: int, after: JobView | None = None
-) -> list[JobView]:
-    """Return a tenant's jobs: a fleet's by position, else the newest first; those that follow the job ``after``."""
-    statement = _job_rows().where(jobs.c.tenant_id == tenant)
-    if where.state is not None:
-        statement = statement.where(jobs.c.state == where.state.value)
-    if where.label is not None:
-        statement = statement.where(jobs.c.label == where.label)
-    if where.fleet_id is not None:
-        statement = statement.where(jobs.c.fleet_id == where.fleet_id).order_by(jobs.c.position)
-        following = None if after is None else jobs.c.position > after.position
-    else:
-        statement = statement.order_by(jobs.c.id.desc())
-        following = None if after is None else jobs.c.id < after.id
-    if following is not None:
-        statement = statement.where(following)
-    paused = _paused(tx)
-    return [_job_view(row, paused) for row in tx.execute(statement.limit(limit))]
-
-
-def iterate_jobs(tx: Transaction, *, tenant: str, where: JobFilter) -> Iterator[JobView]:
-    """Yield a tenant's jobs in chunks, so that a million rows need no memory."""
-    last: JobView | None = None
-    while chunk := list_jobs(tx, tenant=tenant, where=where, limit=_CHUNK, after=last):
-        yield from chunk
-        last = chunk[-1]
 
 
 def find_job(tx: Transaction, job_id: str, *, tenant: str) -> JobView | None:
@@ -197,8 +177,8 @@ def find_job(tx: Transaction, job_id: str, *, tenant: str) -> JobView | None:
     known = as_id(job_id)
     if known is None:
         return None
-    row = tx.execute(_job_rows().where(jobs.c.id == known, jobs.c.tenant_id == tenant)).first()
-    return None if row is None else _job_view(row, _paused(tx))
+    row = tx.execute(job_rows().where(jobs.c.id == known, jobs.c.tenant_id == tenant)).first()
+    return None if row is None else job_view(row, pauses(tx))
 
 
 def job_detail(tx: Transaction, job: JobView) -> JobDetail:
@@ -225,45 +205,74 @@ def taken_labels(tx: Transaction, account_id: str, labels: list[str]) -> set[str
 # Status --------------------------------------------------------------------------------------------------------------
 
 
-def catalog_state(tx: Transaction, *, account_id: str, stale_after: timedelta) -> tuple[str, datetime | None]:
-    """Return ``fresh``, ``stale``, ``none`` or ``failed``, and when the oldest part was fetched."""
-    rows = (
-        tx.execute(select(catalogs.c.fetched_at).where(catalogs.c.account_id == account_id)).scalars().all()
+def account_ids(tx: Transaction, tenant: str | None) -> tuple[str, ...]:
+    """Return the accounts that a tenant's jobs may go to; None: every account."""
+    if tenant is not None:
+        return tenants.accounts_of(tx, tenant)
+    return tuple(tx.execute(select(accounts.c.id).order_by(accounts.c.id)).scalars()) or (
+        tenants.DEFAULT_ACCOUNT,
     )
-    if len(rows) == len(CATALOG_KINDS):
-        oldest = min(rows)
-        return ("fresh" if tx.now - oldest < stale_after else "stale"), oldest
-    name = f"catalogs:{account_id}"
-    failed = tx.execute(select(chores.c.failed_at).where(chores.c.name == name)).scalar()
-    return ("none" if failed is None else "failed"), None
 
 
-def count_states(tx: Transaction) -> dict[str, int]:
-    """Return how many jobs are in each state that occurs. Walks an index of all jobs: 50 ms for each million."""
-    counted = tx.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state))
-    return {row[0]: row[1] for row in counted}
+def catalog_state(
+    tx: Transaction, ids: Sequence[str], *, stale_after: timedelta
+) -> tuple[str, datetime | None]:
+    """Return ``fresh``, ``stale``, ``none`` or ``failed``, and when the oldest part was fetched.
+
+    Of several accounts those that have a catalog decide: they can be submitted to.
+    """
+    parts = (func.count(), func.min(catalogs.c.fetched_at, type_=catalogs.c.fetched_at.type))
+    mine = select(*parts).where(catalogs.c.account_id.in_(ids)).group_by(catalogs.c.account_id)
+    whole = [oldest for count, oldest in tx.execute(mine) if count == len(CATALOG_KINDS)]
+    if whole:
+        return ("fresh" if tx.now - min(whole) < stale_after else "stale"), min(whole)
+    names = [f"catalogs:{account_id}" for account_id in ids]
+    failed = select(chores.c.name).where(chores.c.name.in_(names), chores.c.failed_at.is_not(None))
+    return ("none" if tx.execute(failed).first() is None else "failed"), None
 
 
-def status(tx: Transaction, *, account_id: str, stale_after: timedelta, states: dict[str, int]) -> Status:
-    """Return the service as a whole. ``states``: what :func:`count_states` returned."""
+_WINDOW_NAMES: Final = (
+    *("route", "bucket", "allowed", "seconds", "spent"),
+    *("opened_at", "closed_until", "refused", "refused_at"),
+)
+
+
+def _windows(tx: Transaction, ids: Sequence[str]) -> tuple[WindowView, ...]:
+    columns = [rate_windows.c[name] for name in _WINDOW_NAMES]
+    statement = (
+        select(tokens.c.account_id.label("account"), rate_windows.c.token_id.label("token"), *columns)
+        .join(tokens, tokens.c.id == rate_windows.c.token_id)
+        .where(tokens.c.account_id.in_(ids))
+        .order_by(tokens.c.account_id, tokens.c.id, rate_windows.c.route, rate_windows.c.bucket)
+    )
+    return tuple(WindowView(**row) for row in tx.execute(statement).mappings())
+
+
+def count_states(tx: Transaction, tenant: str | None = None) -> dict[str, int]:
+    """Return how many jobs are in each state that occurs: a tenant's, or all.
+
+    Walks an index of all jobs, 50 ms for each million; a tenant's are counted row by row.
+    """
+    counted = select(jobs.c.state, func.count()).group_by(jobs.c.state)
+    if tenant is not None:
+        counted = counted.where(jobs.c.tenant_id == tenant)
+    return {row[0]: row[1] for row in tx.execute(counted)}
+
+
+def status(
+    tx: Transaction, *, stale_after: timedelta, states: dict[str, int], tenant: str | None = None
+) -> Status:
+    """Return the service as a whole, or (with ``tenant``) what one tenant may know of it.
+
+    ``states``: what :func:`count_states` returned.
+    """
     house = tx.execute(select(installation)).one()
-    state, fetched_at = catalog_state(tx, account_id=account_id, stale_after=stale_after)
-    windows = tx.execute(select(rate_windows).order_by(rate_windows.c.route, rate_windows.c.bucket))
-    names = (
-        "route",
-        "bucket",
-        "allowed",
-        "seconds",
-        "spent",
-        "opened_at",
-        "closed_until",
-        "refused",
-        "refused_at",
-    )
+    ids = account_ids(tx, tenant)
+    state, fetched_at = catalog_state(tx, ids, stale_after=stale_after)
     return Status(
         installation=house.id,
-        alarms=alarms(tx, account_id),
-        windows=tuple(WindowView(**{name: getattr(row, name) for name in names}) for row in windows),
+        alarms=alarms(tx, *ids, tenant=tenant),
+        windows=_windows(tx, ids),
         catalog=state,
         catalog_fetched_at=fetched_at,
         worker_seen_at=house.alive_at,

@@ -14,6 +14,7 @@ jobs: Final = metadata.tables["jobs"]
 job_events: Final = metadata.tables["job_events"]
 fleets: Final = metadata.tables["fleets"]
 tenants: Final = metadata.tables["tenants"]
+tenant_accounts: Final = metadata.tables["tenant_accounts"]
 accounts: Final = metadata.tables["accounts"]
 tokens: Final = metadata.tables["tokens"]
 rate_windows: Final = metadata.tables["rate_windows"]
@@ -21,6 +22,7 @@ catalogs: Final = metadata.tables["catalogs"]
 chores: Final = metadata.tables["chores"]
 installation: Final = metadata.tables["installation"]
 api_keys: Final = metadata.tables["api_keys"]
+refused_messages: Final = metadata.tables["refused_messages"]
 
 
 @dataclass(frozen=True, slots=True)

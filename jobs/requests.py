@@ -116,7 +116,8 @@ class PlacementGroup(_Model):
 class GroupRequest(_Model):
     """Instances of one kind: how many, and the fields of the create call, unset ones left to the API.
 
-    `name` is usable in the label pattern as `{group}`. `user_data` is plain text as typed; it is
+    `name` is usable in the label pattern as `{group}`. `reveal_root_pass` has a strong password made for the
+    group, which the answer to the submit shows. `user_data` is plain text as typed; it is
     base64-encoded when sent (`encode_user_data`). Sizes are in MB.
     """
 
@@ -128,6 +129,7 @@ class GroupRequest(_Model):
     label_pattern: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     tags: list[str] = []
     root_pass: SecretStr | None = None
+    reveal_root_pass: bool = False
     authorized_keys: list[str] = []
     authorized_users: list[str] = []
     user_data: SecretStr | None = None
@@ -168,7 +170,8 @@ class FleetRequest(_Model):
     """One or more groups, submitted together under one name.
 
     `tags` are added to each group's own. `priority` is -100..100, higher goes first. `on_invalid` says
-    whether one wrong group refuses the whole request, or only its own jobs are rejected.
+    whether one wrong group refuses the whole request, or only its own jobs are rejected. `account` names one of
+    the tenant's accounts; without it the jobs are spread over all of them.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
@@ -176,6 +179,7 @@ class FleetRequest(_Model):
     on_invalid: Literal["refuse", "skip"] = "refuse"
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     tags: list[str] = []
+    account: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     _flat: bool = PrivateAttr(default=False)
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ANN401  # pydantic's signature
@@ -194,8 +198,12 @@ class FleetRequest(_Model):
 
     @property
     def has_secrets(self) -> bool:
-        """Whether any group carries a password, user data or StackScript data."""
-        return any(getattr(group, field) is not None for group in self.groups for field in SECRET_FIELDS)
+        """Whether any group carries a password, user data or StackScript data, or wants a password to be shown."""
+        return any(
+            group.reveal_root_pass or getattr(group, field) is not None
+            for group in self.groups
+            for field in SECRET_FIELDS
+        )
 
     def public(self) -> dict[str, Any]:
         """Return the request as a JSON-able dict without secrets."""

@@ -4,34 +4,44 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from random import Random
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
+from jobs import credentials, house, listing, places, queries, refusals, tenants, transitions
 from jobs import fleets as fleet_rows
-from jobs import house, queries, transitions
 from jobs.catalog import Catalog
+from jobs.credentials import RootPassword
 from jobs.database import Database, Transaction
-from jobs.fleets import Draft, Guards
+from jobs.feed import FleetFeed, is_event_of
+from jobs.fleets import Draft, Guards, Trace
 from jobs.identity import new_id
 from jobs.labels import labels_of
-from jobs.queries import JobFilter
+from jobs.listing import JobFilter
+from jobs.places import Places
+from jobs.plan import Plan
+from jobs.planning import plan_fleet
 from jobs.records import JobRecord, fleets, jobs
 from jobs.requests import FleetRequest, InvalidRequest, RequestFault, RequestWarning
 from jobs.states import State
 from jobs.transitions import InstanceFacts
 from jobs.validation import Report, Rules, validate
-from jobs.vault import Vault
+from jobs.vault import UnreadableSecretError, Vault
 from jobs.views import FleetView, JobDetail, JobView, Status
 
 STALE_AFTER: Final = timedelta(minutes=15)
 """A catalog older than this is refreshed; it is served all the same."""
+MESSAGES_OF: Final = "default"
+"""The tenant whose fleets come by Celery."""
+NO_TRACE: Final = Trace()
+ANY: Final = JobFilter()
 COUNTED_SECONDS: Final = 10.0
 """Where counting all jobs takes long, it is done this seldom."""
 _DEAR_SECONDS: Final = 0.05
@@ -45,6 +55,14 @@ class ServiceError(Exception):
 
 class NotFound(ServiceError):  # noqa: N818 - the words of the answer
     """There is no such fleet or job, or it is another tenant's."""
+
+
+class FleetRefused(NotFound):
+    """There is no such fleet: the message that asked for it was refused, and no other one was accepted since."""
+
+
+class UnknownEvent(ServiceError):  # noqa: N818 - the words of the answer
+    """The fleet has no such event to go on from."""
 
 
 class CatalogUnavailable(ServiceError):  # noqa: N818 - the words of the answer
@@ -82,6 +100,8 @@ class Submission:
     """Why some of its jobs were rejected (``on_invalid: skip``)."""
     replayed: bool = False
     """Whether it had been accepted before, under the same key."""
+    root_passwords: tuple[RootPassword, ...] = ()
+    """Those that were made to be revealed, as long as the database still keeps them."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +131,7 @@ class Service:
         guards: what a tenant may hold at once.
         catalogs: returns an account's catalog, or None while there is none.
         notify: called after a commit that made work; best effort, never raises.
-        dice: randomness for ids.
-        account_id: the account that jobs are created in.
+        dice: randomness for ids and passwords.
         monotonic: the process's clock, for how long counting takes.
 
     """
@@ -126,7 +145,6 @@ class Service:
         catalogs: Callable[[str], Catalog | None],
         notify: Callable[[], None],
         dice: Random,
-        account_id: str = "default",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -135,9 +153,8 @@ class Service:
         self._catalogs = catalogs
         self._notify = notify
         self._dice = dice
-        self._account_id = account_id
         self._monotonic = monotonic
-        self._counted: _Counted | None = None
+        self._counted: dict[str | None, _Counted] = {}
 
     # Submit ----------------------------------------------------------------------------------------------------------
 
@@ -149,7 +166,7 @@ class Service:
         actor: str,
         idempotency_key: str | None = None,
         fleet_id: str | None = None,
-        request_id: str | None = None,
+        trace: Trace = NO_TRACE,
     ) -> Submission:
         """Accept a fleet: when this returns, its rows are committed.
 
@@ -161,27 +178,103 @@ class Service:
             ValueError: the fleet id is no UUID.
 
         """
-        digest = _digest(request)
+        digests = self._digests(request)
         fleet_id = None if fleet_id is None else _chosen(fleet_id)
-        replay = partial(self._replay, tenant, idempotency_key, fleet_id, digest)
+        replay = partial(self._replay, tenant, idempotency_key, fleet_id, digests)
         replayed = replay()
         if replayed is not None:
             return replayed
-        self._refuse_when_unauthorized()
-        catalog = self._catalogs(self._account_id)
-        if catalog is None:
-            raise CatalogUnavailable(
-                "no catalog was read yet: the Linode API has not been reached since the start"
-            )
+        where = self._places(tenant, request)
+        self._refuse_when_unauthorized(where)
+        catalog = _known(where.catalog)
 
         def store() -> Submission:
-            report = self._validate(request, catalog)
+            report = self._validate(request, catalog, tenant, where)
             if report.faults and (request.on_invalid == "refuse" or report.refuses_all):
                 raise InvalidRequest(report.faults)
-            draft = self._draft(request, report.labels, report, catalog, tenant, actor, fleet_id, request_id)
-            return self._store(draft, idempotency_key, digest)
+            draft = self._draft(request, report.labels, report, catalog, tenant, actor, fleet_id, trace)
+            return self._store(draft, where, idempotency_key, digests)
 
         return _unless_replayed(store, replay)
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """Open a transaction on this database, for :meth:`submit_in` and rows of the caller's own.
+
+        It commits at the end, or rolls back if an exception leaves it.
+        """
+        return self._database.connection()
+
+    def submit_in(
+        self,
+        connection: Connection,
+        request: FleetRequest,
+        *,
+        tenant: str,
+        actor: str,
+        idempotency_key: str | None = None,
+    ) -> Submission:
+        """Accept a fleet within the caller's transaction: it is there once that commits, never if it rolls back.
+
+        Workers find it within a second of the commit. Until then the tenant's guard is locked, so commit soon. Where
+        this raises, the transaction is as it was before, and may go on.
+
+        Args:
+            connection: SQLAlchemy's, in a transaction, to this very database.
+            request: what is asked for.
+            tenant: whose fleet it is.
+            actor: who submits, for the timelines.
+            idempotency_key: one fleet for all requests with the same key.
+
+        Raises:
+            InvalidRequest, CatalogUnavailable, AccountPaused: as :meth:`submit` does.
+            IdempotencyConflict: key or labels are taken, perhaps earlier in the same transaction.
+
+        """
+        digests = self._digests(request)
+        replayed = self._replay(tenant, idempotency_key, None, digests)
+        if replayed is not None:
+            return replayed
+        where = self._places(tenant, request)
+        self._refuse_when_unauthorized(where)
+        catalog = _known(where.catalog)
+        report = self._validate(request, catalog, tenant, where)
+        if report.faults and (request.on_invalid == "refuse" or report.refuses_all):
+            raise InvalidRequest(report.faults)
+        draft = self._draft(request, report.labels, report, catalog, tenant, actor, None, NO_TRACE)
+        tx = self._database.joined(connection)
+        try:
+            with connection.begin_nested():
+                draft = self._insert(tx, draft, where, idempotency_key, digests)
+        except IntegrityError:
+            raise IdempotencyConflict(
+                "another request has the same key or labels; end the transaction and send it again"
+            ) from None
+        fleet = queries.find_fleet(tx, draft.fleet_id, tenant=tenant)
+        if fleet is None:
+            raise NotFound(f"the fleet {draft.fleet_id} was not stored")
+        return self._accepted(draft, fleet)
+
+    def plan(self, request: FleetRequest, *, tenant: str) -> Plan:
+        """Return what a submit of the request would do. Nothing is stored.
+
+        Raises:
+            InvalidRequest: the request names an account that is not the tenant's.
+            CatalogUnavailable: nothing can be validated yet.
+
+        """
+        where = self._places(tenant, request)
+        catalog = _known(where.catalog)
+        report = self._validate(request, catalog, tenant, where)
+        # What is never stored is not sealed either: a plan needs no encryption key.
+        draft = Draft("", tenant, "plan", request, report.labels, report, catalog)
+        return plan_fleet(self._database, draft, report, where, guards=self._guards)
+
+    def catalog(self, tenant: str) -> Catalog:
+        """Return what the tenant may ask for, its accounts' private images included. Raises CatalogUnavailable."""
+        with self._database.read() as tx:
+            names = tenants.accounts_of(tx, tenant)
+        found = {name: catalog for name in names if (catalog := self._catalogs(name)) is not None}
+        return _known(Places(names, found).catalog)
 
     def accept(self, request: FleetRequest, *, fleet_id: str, tenant: str, actor: str) -> Submission:
         """Accept a fleet that came by Celery, where nobody waits: wrong jobs become ``rejected`` rows.
@@ -197,39 +290,49 @@ class Service:
         """
         if request.has_secrets:
             raise SecretsRefused("a request by Celery must carry no secrets: use HTTP, or authorized_keys")
-        digest = _digest(request)
+        digests = self._digests(request)
         fleet_id = _chosen(fleet_id)
-        replay = partial(self._replay, tenant, None, fleet_id, digest)
+        replay = partial(self._replay, tenant, None, fleet_id, digests)
         replayed = replay()
         if replayed is not None:
             return replayed
-        catalog = self._catalogs(self._account_id)
+        where = self._places(tenant, request)
+        catalog = where.catalog
 
         def store() -> Submission:
-            report = None if catalog is None else self._validate(request, catalog)
+            report = None if catalog is None else self._validate(request, catalog, tenant, where)
             if report is not None and report.refuses_all:
                 raise InvalidRequest(report.faults)
             labels = labels_of(request) if report is None else report.labels
-            draft = self._draft(request, labels, report, catalog, tenant, actor, fleet_id, None)
-            return self._store(draft, None, digest)
+            draft = self._draft(request, labels, report, catalog, tenant, actor, fleet_id, NO_TRACE)
+            return self._store(draft, where, None, digests)
 
         return _unless_replayed(store, replay)
 
-    def _refuse_when_unauthorized(self) -> None:
+    def _places(self, tenant: str, request: FleetRequest) -> Places:
         with self._database.read() as tx:
-            code, reason = house.paused(tx, self._account_id)
+            names = places.names_for(tx, tenant, request)
+        found = {name: catalog for name in names if (catalog := self._catalogs(name)) is not None}
+        # An account without a catalog yet is left out where another one has it.
+        ready = tuple(name for name in names if name in found) or names
+        return Places(ready, found, named=request.account is not None)
+
+    def _refuse_when_unauthorized(self, where: Places) -> None:
+        with self._database.read() as tx:
+            code, reason = house.paused(tx, where.accounts[0])
         if code in {"unauthorized", "missing_scope"}:
             raise AccountPaused(code, reason or "the token is not accepted")
 
-    def _validate(self, request: FleetRequest, catalog: Catalog) -> Report:
+    def _validate(self, request: FleetRequest, catalog: Catalog, tenant: str, where: Places) -> Report:
         with self._database.read() as tx:
-            return validate(
+            report = validate(
                 request,
                 catalog,
-                rules=Rules(max_count=self._guards.max_count),
+                rules=Rules(max_count=fleet_rows.guards_of(tx, tenant, self._guards).max_count),
                 now=tx.now,
-                taken_labels=lambda labels: queries.taken_labels(tx, self._account_id, list(labels)),
+                taken_labels=lambda labels: places.taken_labels(tx, where, list(labels)),
             )
+        return where.judged(request, report)
 
     def _draft(
         self,
@@ -240,75 +343,134 @@ class Service:
         tenant: str,
         actor: str,
         fleet_id: str | None,
-        request_id: str | None,
+        trace: Trace,
     ) -> Draft:
         return Draft(
             fleet_id=fleet_id or "",
             tenant=tenant,
-            account_id=self._account_id,
             actor=actor,
             request=request,
             labels=labels,
             report=report,
             catalog=catalog,
             sealed=self._seal(request),
-            request_id=request_id,
+            trace=trace,
         )
 
     def _seal(self, request: FleetRequest) -> bytes | None:
-        secrets = {str(position): group.secrets() for position, group in enumerate(request.groups)}
-        found = {position: values for position, values in secrets.items() if values}
+        found = credentials.gather(request, self._dice)
         if not found:
             return None
         if self._vault is None:
             raise SecretsRefused("no encryption key is configured (NODEWRIGHT_ENCRYPTION_KEYS)")
         return self._vault.seal(found)
 
-    def _store(self, draft: Draft, key: str | None, digest: str) -> Submission:
+    def _digests(self, request: FleetRequest) -> tuple[str, ...]:
+        """Return what tells this request from others, the newest first; another password is another request."""
+        whole = {"request": request.public(), "secrets": [group.secrets() for group in request.groups]}
+        content = json.dumps(whole, sort_keys=True).encode()
+        if self._vault is not None and request.has_secrets:
+            return self._vault.marks(content)
+        return (hashlib.sha256(content).hexdigest(),)
+
+    def _store(self, draft: Draft, where: Places, key: str | None, digests: tuple[str, ...]) -> Submission:
         try:
             with self._database.write() as tx:
-                fleet_id = draft.fleet_id or new_id(tx.now, self._dice)
-                draft = _identified(draft, fleet_id, key, digest)
-                fleet_rows.insert_fleet(tx, draft, guards=self._guards, dice=self._dice)
+                draft = self._insert(tx, draft, where, key, digests)
         except IntegrityError:
             # Somebody else was quicker: with the same key or fleet id (then it is the same fleet), or with a label.
-            return self._replay_or_clash(draft, digest)
+            return self._replay_or_clash(draft, where, digests)
         self._notify()
+        return self._accepted(draft, self.fleet(draft.fleet_id, draft.tenant))
+
+    def _insert(
+        self, tx: Transaction, draft: Draft, where: Places, key: str | None, digests: tuple[str, ...]
+    ) -> Draft:
+        draft = _identified(draft, draft.fleet_id or new_id(tx.now, self._dice), key, digests[0])
+        homes, pins = places.spread(tx, where, draft.request), where.pins(draft.request)
+        draft = replace(draft, homes=homes, pins=pins)
+        fleet_rows.insert_fleet(tx, draft, guards=self._guards, dice=self._dice)
+        return draft
+
+    def _accepted(self, draft: Draft, fleet: FleetView) -> Submission:
         faults = () if draft.report is None else draft.report.faults
         warnings = () if draft.report is None else draft.report.warnings
-        return Submission(self.fleet(draft.fleet_id, draft.tenant), warnings, faults)
+        passwords = self._revealed([group.public() for group in draft.request.groups], draft.sealed)
+        return Submission(fleet, warnings, faults, root_passwords=passwords)
 
-    def _replay_or_clash(self, draft: Draft, digest: str) -> Submission:
-        replayed = self._replay(draft.tenant, draft.idempotency_key, draft.fleet_id, digest)
+    def _revealed(self, groups: list[dict[str, Any]], sealed: bytes | None) -> tuple[RootPassword, ...]:
+        if self._vault is None or sealed is None:
+            return ()
+        try:
+            return credentials.revealed(groups, self._vault.open(sealed))
+        except UnreadableSecretError:
+            return ()
+
+    def _replay_or_clash(self, draft: Draft, where: Places, digests: tuple[str, ...]) -> Submission:
+        replayed = self._replay(draft.tenant, draft.idempotency_key, draft.fleet_id, digests)
         if replayed is not None:
             return replayed
         if draft.catalog is not None:
-            report = self._validate(draft.request, draft.catalog)
+            report = self._validate(draft.request, draft.catalog, draft.tenant, where)
             if report.faults:
                 raise InvalidRequest(report.faults)
         raise IdempotencyConflict(
             "another request took the same fleet id or labels at the same moment; send it again"
         )
 
-    def _replay(self, tenant: str, key: str | None, fleet_id: str | None, digest: str) -> Submission | None:
+    def _replay(
+        self, tenant: str, key: str | None, fleet_id: str | None, digests: tuple[str, ...]
+    ) -> Submission | None:
         with self._database.read() as tx:
             found = _find_earlier(tx, tenant, key, fleet_id)
             if found is None:
                 return None
-            if found.request_hash != digest or found.tenant_id != tenant:
+            if found.request_hash not in digests or found.tenant_id != tenant:
                 raise IdempotencyConflict("this idempotency key or fleet id was used for another request")
             view = queries.find_fleet(tx, found.id, tenant=tenant)
-        return None if view is None else Submission(view, replayed=True)
+        if view is None:
+            return None
+        # A first answer may have been lost: whoever sends the same request again is shown the same passwords.
+        passwords = self._revealed(found.groups, found.sealed)
+        return Submission(view, replayed=True, root_passwords=passwords)
 
     # Read ------------------------------------------------------------------------------------------------------------
 
     def fleet(self, ref: str, tenant: str) -> FleetView:
-        """Return a fleet by its id, or the newest of that name. Raises NotFound."""
+        """Return a fleet by its id, or the newest of that name. Raises NotFound, or FleetRefused."""
         with self._database.read() as tx:
             view = queries.find_fleet(tx, ref, tenant=tenant)
+            refused = refusals.reason_for(tx, ref) if view is None and tenant == MESSAGES_OF else None
+        if refused is not None:
+            raise FleetRefused(f"the message that asked for fleet {ref!r} was refused: {refused}")
         if view is None:
             raise NotFound(f"there is no fleet {ref!r}")
         return view
+
+    def refuse_message(self, fleet_id: str, reason: str) -> None:
+        """Keep why a message that came by Celery can never be accepted."""
+        with self._database.write() as tx:
+            refusals.record(tx, fleet_id, reason)
+
+    def refused_messages(self) -> int:
+        """Return how many messages were refused ever."""
+        with self._database.read() as tx:
+            return refusals.total(tx)
+
+    def feed(self, ref: str, tenant: str, *, after: int | None = None) -> FleetFeed:
+        """Return the events of a fleet, from its first on, or those after the event ``after``.
+
+        Raises:
+            NotFound: there is no such fleet.
+            UnknownEvent: it has no such event.
+
+        """
+        fleet = self.fleet(ref, tenant)
+        if after is not None:
+            with self._database.read() as tx:
+                if not is_event_of(tx, fleet.id, after):
+                    raise UnknownEvent(f"the fleet has no event {after}")
+        return FleetFeed(self._database, fleet, after=after)
 
     def fleets(self, tenant: str, *, limit: int = 100, after: str | None = None) -> list[FleetView]:
         """Return fleets, newest first; those older than the fleet ``after``. Raises NotFound for an unknown one."""
@@ -319,28 +481,25 @@ class Service:
     def jobs(
         self,
         tenant: str,
+        where: JobFilter = ANY,
         *,
         fleet: str | None = None,
-        state: State | None = None,
         limit: int = 100,
         after: str | None = None,
     ) -> list[JobView]:
-        """Return jobs, a fleet's by position, else the newest first; those that follow the job with id ``after``.
+        """Return jobs, a fleet's by position, else the newest first; those that follow the place ``after``.
 
-        Raises NotFound for an unknown fleet or an unknown ``after``.
+        ``fleet`` is an id or a name. Raises NotFound for an unknown one.
         """
-        where = JobFilter(fleet_id=self._fleet_id(fleet, tenant), state=state)
-        last = None if after is None else self.job(after, tenant).job
+        if fleet is not None:
+            where = replace(where, fleet_id=self._fleet_id(fleet, tenant))
         with self._database.read() as tx:
-            return queries.list_jobs(tx, tenant=tenant, where=where, limit=limit, after=last)
+            return listing.list_jobs(tx, tenant=tenant, where=where, limit=limit, after=after)
 
-    def iter_jobs(
-        self, tenant: str, *, fleet: str | None = None, state: State | None = None
-    ) -> Iterator[JobView]:
+    def iter_jobs(self, tenant: str, where: JobFilter = ANY) -> Iterator[JobView]:
         """Yield every job, in chunks, so that a million rows need no memory."""
-        where = JobFilter(fleet_id=self._fleet_id(fleet, tenant), state=state)
         with self._database.read() as tx:
-            yield from queries.iterate_jobs(tx, tenant=tenant, where=where)
+            yield from listing.iterate_jobs(tx, tenant=tenant, where=where)
 
     def job(self, job_id: str, tenant: str) -> JobDetail:
         """Return one job with its timeline. Raises NotFound."""
@@ -359,25 +518,30 @@ class Service:
             raise NotFound(f"there is no fleet {ref!r}")
         return found
 
-    def status(self) -> Status:
-        """Return alarms, windows, catalog and counts; where counting takes long, they are up to 10 s old."""
-        with self._database.read() as tx:
-            states = self._count_states(tx)
-            return queries.status(tx, account_id=self._account_id, stale_after=STALE_AFTER, states=states)
+    def status(self, tenant: str | None = None) -> Status:
+        """Return alarms, windows, catalog and counts: the tenant's part, or (None) of the whole installation.
 
-    def _count_states(self, tx: Transaction) -> dict[str, int]:
+        Where counting takes long, the counts are up to 10 s old.
+        """
+        with self._database.read() as tx:
+            states = self._count_states(tx, tenant)
+            return queries.status(tx, stale_after=STALE_AFTER, states=states, tenant=tenant)
+
+    def _count_states(self, tx: Transaction, tenant: str | None) -> dict[str, int]:
         began = self._monotonic()
-        if self._counted is not None and began < self._counted.until:
-            return self._counted.states
-        states = queries.count_states(tx)
-        dear = self._monotonic() - began > _DEAR_SECONDS
-        self._counted = _Counted(states, began + COUNTED_SECONDS) if dear else None
+        known = self._counted.get(tenant)
+        if known is not None and began < known.until:
+            return known.states
+        states = queries.count_states(tx, tenant)
+        self._counted.pop(tenant, None)
+        if self._monotonic() - began > _DEAR_SECONDS:
+            self._counted[tenant] = _Counted(states, began + COUNTED_SECONDS)
         return states
 
-    def catalog_state(self) -> str:
+    def catalog_state(self, tenant: str | None = None) -> str:
         """Return ``fresh``, ``stale``, ``none`` (not read yet) or ``failed`` (the first read failed)."""
         with self._database.read() as tx:
-            return queries.catalog_state(tx, account_id=self._account_id, stale_after=STALE_AFTER)[0]
+            return queries.catalog_state(tx, queries.account_ids(tx, tenant), stale_after=STALE_AFTER)[0]
 
     # Resolve ---------------------------------------------------------------------------------------------------------
 
@@ -442,6 +606,14 @@ def _is_sure(job: JobRecord) -> bool:
     return job.state not in {State.CREATING, State.UNCERTAIN} and job.last_unknown_at is None
 
 
+def _known(catalog: Catalog | None) -> Catalog:
+    if catalog is None:
+        raise CatalogUnavailable(
+            "no catalog was read yet: the Linode API has not been reached since the start"
+        )
+    return catalog
+
+
 def _unless_replayed(store: Callable[[], Submission], replay: Callable[[], Submission | None]) -> Submission:
     try:
         return store()
@@ -465,7 +637,7 @@ def _identified(draft: Draft, fleet_id: str, key: str | None, digest: str) -> Dr
 
 
 def _find_earlier(tx: Transaction, tenant: str, key: str | None, fleet_id: str | None) -> Any:  # noqa: ANN401 - a row
-    columns = select(fleets.c.id, fleets.c.tenant_id, fleets.c.request_hash)
+    columns = select(fleets.c.id, fleets.c.tenant_id, fleets.c.request_hash, fleets.c.groups, fleets.c.sealed)
     if fleet_id:
         found = tx.execute(columns.where(fleets.c.id == fleet_id)).first()
         if found is not None:
@@ -475,9 +647,3 @@ def _find_earlier(tx: Transaction, tenant: str, key: str | None, fleet_id: str |
             columns.where(fleets.c.tenant_id == tenant, fleets.c.idempotency_key == key)
         ).first()
     return None
-
-
-def _digest(request: FleetRequest) -> str:
-    # The secrets take part, so that another password is another request; a digest of all of it reveals none.
-    whole = {"request": request.public(), "secrets": [group.secrets() for group in request.groups]}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

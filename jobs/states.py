@@ -49,6 +49,7 @@ class Event(StrEnum):
     VALIDATED = "validated"
     INVALID = "invalid"
     TURNED_INVALID = "turned_invalid"
+    TAKEN_OVER = "taken_over"
     ADMITTED = "admitted"
     GIVEN_BACK = "given_back"
     SENT = "sent"
@@ -104,6 +105,7 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
     *_rows(_E.VALIDATED, (_S.SUBMITTED,), _S.QUEUED, "the catalogs allow it"),
     *_rows(_E.INVALID, (_S.SUBMITTED,), _S.REJECTED, "the catalogs do not allow it"),
     *_rows(_E.TURNED_INVALID, (_S.DISPATCHED,), _S.FAILED, "a newer catalog no longer allows it"),
+    *_rows(_E.TAKEN_OVER, (_S.QUEUED,), None, "another account of its tenant has room; nothing was sent yet"),
     *_rows(_E.ADMITTED, (_S.QUEUED,), _S.DISPATCHED, "the rate window has room"),
     *_rows(_E.GIVEN_BACK, (_S.DISPATCHED,), _S.QUEUED, "the grant came too late or the wake-up was lost"),
     *_rows(_E.SENT, (_S.DISPATCHED,), _S.CREATING, "the intent is committed, the create is about to be sent"),

@@ -63,8 +63,10 @@ class Tenant(SQLModel, table=True):
 
     id: str = Field(primary_key=True)
     weight: int = 1
+    """Its share of each window, beside those of the others that wait."""
+    max_count: int | None = None
+    """Jobs per fleet; None: the setting ``NODEWRIGHT_MAX_COUNT`` holds. So with the two below."""
     max_instances: int | None = None
-    """None: the setting ``NODEWRIGHT_MAX_INSTANCES`` holds."""
     max_hourly_microusd: int | None = Field(default=None, sa_type=RowNumber)
     alive: int = 0
     """Jobs that count against the guard: exact after the newly ended ones are released."""
@@ -72,12 +74,24 @@ class Tenant(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
+class TenantAccount(SQLModel, table=True):
+    """An account that a tenant's jobs may go to. A tenant without any uses the account ``default``."""
+
+    __tablename__ = "tenant_accounts"
+
+    tenant_id: str = Field(primary_key=True, foreign_key="tenants.id")
+    account_id: str = Field(primary_key=True, foreign_key="accounts.id")
+
+
 class Account(SQLModel, table=True):
     """A Linode account: owner of labels and instances."""
 
     __tablename__ = "accounts"
+    __table_args__ = (Index("uq_accounts_euuid", "euuid", unique=True),)
 
     id: str = Field(primary_key=True)
+    euuid: str | None = None
+    """The id that Linode itself gave the account; None: no token of it was allowed to ask."""
     epoch: int = 0
     """The installation's epoch that reconcile has been through; admission needs them equal."""
     paused_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -104,6 +118,11 @@ class Token(SQLModel, table=True):
     sealed: bytes | None = Field(default=None, sa_type=LargeBinary)
     """The encrypted secret; None where it lives in the environment only."""
     scopes: str | None = Field(default=None, sa_type=Text)
+    refused_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the API last refused it, while its account had another one."""
+    refused_reason: str | None = Field(default=None, sa_type=Text)
+    probe_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """It rests until then; None: it is sound."""
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -181,6 +200,8 @@ class Fleet(SQLModel, table=True):
     idempotency_key: str | None = None
     request_hash: str | None = None
     request_id: str | None = None
+    traceparent: str | None = None
+    """The caller's W3C trace context."""
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -210,6 +231,10 @@ class Job(SQLModel, table=True):
         Index("ix_jobs_fleet_id_state", "fleet_id", "state"),
         Index("ix_jobs_fleet_id_position", "fleet_id", "position"),
         Index("ix_jobs_tenant_id_id", "tenant_id", "id"),
+        Index("ix_jobs_tenant_id_label_id", "tenant_id", "label", "id"),
+        _partial(
+            "ix_jobs_tenant_id_error_code_id", "tenant_id", "error_code", "id", where="error_code IS NOT NULL"
+        ),
         _partial(
             "ix_jobs_ready",
             "account_id",
@@ -248,6 +273,8 @@ class Job(SQLModel, table=True):
     image: str | None = None
     booted: bool = True
     priority: int = 0
+    pinned: bool = False
+    """It names things that only its account has, or was told its account: no other may take it over."""
 
     state: str
     version: int = 1
@@ -324,6 +351,19 @@ class StoredCatalog(SQLModel, table=True):
     version: str
     rows: list[dict[str, Any]] = Field(sa_column=Column(JsonDocument, nullable=False))
     fetched_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class RefusedMessage(SQLModel, table=True):
+    """A fleet that came by Celery and can never be accepted. Only the last ones are kept."""
+
+    __tablename__ = "refused_messages"
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=RowNumber)
+    """Counts all that there ever were."""
+    fleet_id: str | None = Field(default=None, sa_type=Identifier)
+    """The id that the sender chose; None: it was none."""
+    reason: str = Field(sa_type=Text)
+    at: datetime = Field(sa_type=UtcDateTime)
 
 
 class Chore(SQLModel, table=True):

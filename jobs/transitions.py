@@ -25,6 +25,7 @@ RECONCILE_SOON = timedelta(seconds=30)
 Detail = dict[str, Any] | None
 _UNSTORABLE: Final = re.compile("[\\x00\\ud800-\\udfff]")
 _CHUNK: Final = 500
+_TOKEN_OF: Final = select(jobs.c.token_id).where(jobs.c.id == bindparam("job", type_=jobs.c.id.type))
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,12 @@ def load(tx: Transaction, job_id: str) -> JobRecord | None:
     """Return the job's record, or None where there is no such job."""
     row = tx.execute(_LOAD, {"which": job_id}).first()
     return None if row is None else record(row)
+
+
+def token_of(tx: Transaction, job_id: str) -> str | None:
+    """Return the token that a job's last grant is for; None where there is none, or no such job."""
+    token: str | None = tx.execute(_TOKEN_OF, {"job": job_id}).scalar()
+    return token
 
 
 def log_event(
@@ -201,6 +208,14 @@ def ended_waiting(
         return _move(tx, job, Event.ENDING_NOTED, actor=actor, detail=noted, columns=columns)
     columns = {**_error(reason), "ended_at": tx.now, "run_after": None, "lease_until": None}
     return _move(tx, job, event, actor=actor, detail=_explained(reason), columns=columns)
+
+
+def taken_over(
+    tx: Transaction, records: Sequence[JobRecord], *, actor: str, account_id: str
+) -> list[JobRecord]:
+    """Give queued jobs to another account. Only where nothing was ever sent for them."""
+    columns = {"account_id": account_id}
+    return _move_many(tx, records, State.QUEUED, Event.TAKEN_OVER, actor=actor, columns=columns)
 
 
 def admitted(
@@ -370,9 +385,14 @@ def label_taken(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) 
     return _move(tx, job, Event.LABEL_TAKEN, actor=actor, detail=_explained(reason), columns=columns)
 
 
-def found(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
-    """Send a waiting job to the look-up, because an instance with its tag exists (a failed-over database)."""
-    columns = {"last_unknown_at": tx.now, "lease_until": None, "run_after": tx.now}
+def found(tx: Transaction, job: JobRecord, *, actor: str, account_id: str) -> JobRecord | None:
+    """Send a waiting job to the look-up, because the account has an instance with its tag (a failed-over database)."""
+    columns = {
+        "account_id": account_id,
+        "last_unknown_at": tx.now,
+        "lease_until": None,
+        "run_after": tx.now,
+    }
     return _move(tx, job, Event.FOUND, actor=actor, columns=columns)
 
 

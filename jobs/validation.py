@@ -414,6 +414,8 @@ def _secret_problems(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
     if weakness:
         remedy = "choose a longer, more mixed one, or leave it out: a strong one is made for each instance"
         yield "root_pass", Problem(f"the password {weakness}", remedy, "weak_password")
+    if group.root_pass is not None and group.reveal_root_pass:
+        yield "reveal_root_pass", Problem("a password is given, so none is made", "remove one of the two")
     size = len(group.user_data.get_secret_value().encode()) if group.user_data else 0
     if size > USER_DATA_BYTES:
         message = f"the user data has {size} bytes, and the API takes {USER_DATA_BYTES}"
@@ -426,7 +428,7 @@ def _group_warnings(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
     if group.booted and group.backup_id is None:
         message = "without an image nothing can boot, so the instances stay offline"
         yield "image", Problem(message, "add an image, or set booted: false", "stays_offline")
-    for key in ("root_pass", "authorized_keys", "authorized_users"):
+    for key in ("root_pass", "reveal_root_pass", "authorized_keys", "authorized_users"):
         if getattr(group, key):
             yield key, Problem("has no effect without an image", "remove it, or add an image", "no_effect")
 

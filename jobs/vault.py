@@ -1,5 +1,8 @@
 """Secrets at rest: sealed with the newest key, opened with any of the keys (rotation)."""
 
+import base64
+import hashlib
+import hmac
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +33,7 @@ class Vault:
     def __init__(self, keys: Sequence[str]) -> None:
         try:
             self._fernet = MultiFernet([Fernet(key) for key in keys])
+            self._marks = tuple(_marking_key(key) for key in keys)
         except ValueError:
             raise ValueError(
                 "expected encryption keys of 32 bytes in URL-safe base64, newest first, got something else"
@@ -57,5 +61,25 @@ class Vault:
         return document
 
     def rotate(self, sealed: bytes) -> bytes:
-        """Return the same secret, sealed with the newest key."""
-        return self._fernet.rotate(sealed)
+        """Return the same secret, sealed with the newest key.
+
+        Raises:
+            UnreadableSecretError: no key fits.
+
+        """
+        try:
+            return self._fernet.rotate(sealed)
+        except InvalidToken:
+            raise UnreadableSecretError("the secret cannot be opened with the configured keys") from None
+
+    def marks(self, content: bytes) -> tuple[str, ...]:
+        """Return digests of ``content`` that tell nobody without a key what it was: one for each key, newest first.
+
+        A plain digest of something that holds a password would let a thief of the database try passwords on it.
+        """
+        return tuple(hmac.new(key, content, hashlib.sha256).hexdigest() for key in self._marks)
+
+
+def _marking_key(key: str) -> bytes:
+    # Not the key itself: what encrypts must do nothing else.
+    return hmac.new(base64.urlsafe_b64decode(key), b"nodewright request", hashlib.sha256).digest()

@@ -7,11 +7,13 @@ from typing import Any
 from jobs.states import PENDING, State
 
 
-def _moment(value: datetime | None) -> str | None:
+def moment(value: datetime | None) -> str | None:
+    """Return a time as every face writes it: ISO 8601 in UTC, to the millisecond."""
     return None if value is None else value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _usd(microusd: int) -> float:
+def usd(microusd: int) -> float:
+    """Return micro-dollars as dollars."""
     return microusd / 1_000_000
 
 
@@ -38,6 +40,8 @@ class FleetView:
     count: int
     states: dict[str, int]
     created_at: datetime
+    request_id: str | None = None
+    traceparent: str | None = None
 
     @property
     def settled(self) -> bool:
@@ -56,7 +60,9 @@ class FleetView:
             "name": self.name,
             "count": self.count,
             "states": self.states,
-            "created_at": _moment(self.created_at),
+            "created_at": moment(self.created_at),
+            "request_id": self.request_id,
+            "traceparent": self.traceparent,
         }
 
 
@@ -113,13 +119,13 @@ class JobView:
             "sends": self.sends,
             "parked": self.parked,
             "ending": self.ending,
-            "hourly_usd": _usd(self.hourly_microusd),
-            "submitted_at": _moment(self.submitted_at),
-            "sent_at": _moment(self.sent_at),
-            "created_at": _moment(self.created_at),
-            "running_at": _moment(self.running_at),
-            "ended_at": _moment(self.ended_at),
-            "run_after": _moment(self.run_after),
+            "hourly_usd": usd(self.hourly_microusd),
+            "submitted_at": moment(self.submitted_at),
+            "sent_at": moment(self.sent_at),
+            "created_at": moment(self.created_at),
+            "running_at": moment(self.running_at),
+            "ended_at": moment(self.ended_at),
+            "run_after": moment(self.run_after),
         }
 
 
@@ -136,7 +142,7 @@ class EventView:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
         return {
-            "at": _moment(self.at),
+            "at": moment(self.at),
             "event": self.event,
             "state": self.state,
             "actor": self.actor,
@@ -171,7 +177,7 @@ class Alarm:
             "code": self.code,
             "message": self.message,
             "remedy": self.remedy,
-            "since": _moment(self.since),
+            "since": moment(self.since),
         }
 
 
@@ -179,6 +185,9 @@ class Alarm:
 class WindowView:
     """A rate window as it stands."""
 
+    account: str
+    token: str
+    """The token's id, which is its fingerprint."""
     route: str
     bucket: int
     allowed: int
@@ -192,15 +201,17 @@ class WindowView:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
         return {
+            "account": self.account,
+            "token": self.token,
             "route": self.route,
             "bucket": self.bucket,
             "allowed": self.allowed,
             "seconds": self.seconds,
             "spent": self.spent,
-            "opened_at": _moment(self.opened_at),
-            "closed_until": _moment(self.closed_until),
+            "opened_at": moment(self.opened_at),
+            "closed_until": moment(self.closed_until),
             "refused": self.refused,
-            "refused_at": _moment(self.refused_at),
+            "refused_at": moment(self.refused_at),
         }
 
 
@@ -223,7 +234,7 @@ class Status:
             "installation": self.installation,
             "alarms": [alarm.to_json() for alarm in self.alarms],
             "rate_windows": [window.to_json() for window in self.windows],
-            "catalog": {"state": self.catalog, "fetched_at": _moment(self.catalog_fetched_at)},
-            "worker_seen_at": _moment(self.worker_seen_at),
+            "catalog": {"state": self.catalog, "fetched_at": moment(self.catalog_fetched_at)},
+            "worker_seen_at": moment(self.worker_seen_at),
             "states": self.states,
         }

@@ -1,15 +1,15 @@
 """Nodewright provisions fleets of Linodes, each instance exactly once.
 
-For callers: ``from nodewright import Client``. Importing the package, or its client, imports none of the
-other rooms (``jobs``, ``worker``, …): a caller may well have packages of these names.
+For callers: ``from nodewright import Client`` (or ``AsyncClient``). Importing the package, or its client, imports none
+of the other rooms (``jobs``, ``worker``, …): a caller may well have packages of these names.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nodewright.client import Client
+    from nodewright.client import AsyncClient, Client
 
-__all__ = ["Client"]
+__all__ = ["AsyncClient", "Client"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes are of any type

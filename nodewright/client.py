@@ -3,13 +3,15 @@
 >>> with Client() as client:
 ...     document = {"name": "web", "count": 3, "type": "g6-nanode-1", "region": "us-east"}
 ...     fleet = client.submit(document).fleet
-...     print(client.fleet(fleet.id).states)
+...     print(client.wait(fleet.id).states)
 
-Every answer is a frozen value. Errors are cut by what the caller does next:
+:class:`AsyncClient` is the same with ``await``. Every answer is a frozen value (:mod:`nodewright.answers`). Errors are
+cut by what the caller does next:
 
 ClientError
   x ServiceNotReached    no answer                          -> start the service, or try again later
   x ServiceUnavailable   503, it will do later              -> try again after `retry_after` seconds
+  x Throttled            429, this key asks too often       -> try again after `retry_after` seconds
   x Refused              a definite no                      -> read `problem.faults`
     + NotFound           there is no such fleet or job
     + NotAllowed         the key is missing, unknown or may not do this
@@ -18,225 +20,129 @@ ClientError
 It imports nothing of ours but small modules of `nodewright`: it works beside a foreign `jobs` package.
 """
 
+import asyncio
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from http import HTTPStatus
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Final, Self
-from urllib.parse import quote
+from typing import Any, Final, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nodewright.home import Home
-from nodewright.settings import Settings
+from nodewright import calls
+from nodewright.answers import (
+    PAUSES,
+    SETTLED,
+    Alarm,
+    Cancelled,
+    Estimate,
+    Fault,
+    Fleet,
+    FleetEvent,
+    Image,
+    InstanceType,
+    Job,
+    JobDetail,
+    JobError,
+    Page,
+    Plan,
+    Problem,
+    RateWindow,
+    Region,
+    RootPassword,
+    Status,
+    Submission,
+    TimelineEvent,
+)
+from nodewright.calls import (
+    PAGE,
+    Answered,
+    Call,
+    ClientError,
+    NotAllowed,
+    NotFound,
+    Place,
+    Refused,
+    ServiceNotReached,
+    ServiceUnavailable,
+    Throttled,
+    Unexpected,
+    find_service,
+)
+from nodewright.stream import Message, Messages
 
-SETTLED: Final = frozenset({"running", "failed", "rejected", "cancelled", "deleted"})
-"""States that nobody but a person changes."""
-PAUSES: Final = frozenset({"unauthorized", "missing_scope", "account_limit"})
-"""Codes of alarms with which an account takes no creates."""
+__all__ = [
+    "PAGE",
+    "PAUSES",
+    "SETTLED",
+    "Alarm",
+    "Answered",
+    "AsyncClient",
+    "Cancelled",
+    "Client",
+    "ClientError",
+    "Estimate",
+    "Fault",
+    "Fleet",
+    "FleetEvent",
+    "Image",
+    "InstanceType",
+    "Job",
+    "JobDetail",
+    "JobError",
+    "NotAllowed",
+    "NotFound",
+    "Page",
+    "Place",
+    "Plan",
+    "Problem",
+    "RateWindow",
+    "Refused",
+    "Region",
+    "RootPassword",
+    "ServiceNotReached",
+    "ServiceUnavailable",
+    "Status",
+    "Submission",
+    "Throttled",
+    "TimelineEvent",
+    "Unexpected",
+    "find_service",
+]
+
+Found = TypeVar("Found")
 SUBMIT_PAUSES: Final = (0.2, 0.5, 1.0)
 """Seconds before a submit without answer is sent again; the key makes all of them one fleet."""
-PAGE: Final = 1000
-
-
-class _Answer(BaseModel):
-    """A part of an answer; fields that a newer service adds are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as the service sent it."""
-        return self.model_dump(mode="json")
-
-
-class JobError(_Answer):
-    """Why a job ended otherwise, or what it waits for."""
-
-    code: str
-    reason: str | None = None
-    field: str | None = None
-
-
-class Job(_Answer):
-    """One job: one instance asked for."""
-
-    id: str
-    label: str
-    state: str
-    linode_id: int | None = None
-    ipv4: str | None = None
-    ipv6: str | None = None
-    error: JobError | None = None
-
-
-class TimelineEvent(_Answer):
-    """One line of a job's timeline."""
-
-    at: str
-    event: str
-    state: str
-    actor: str
-    detail: dict[str, Any] | None = None
-
-
-class JobDetail(Job):
-    """A job with its timeline."""
-
-    timeline: tuple[TimelineEvent, ...] = ()
-
-
-class Fleet(_Answer):
-    """One accepted request, and how many of its jobs are in which state."""
-
-    id: str
-    name: str
-    count: int
-    states: dict[str, int] = Field(default_factory=dict)
-
-    @property
-    def settled(self) -> bool:
-        """Whether nothing is under way any more."""
-        return all(state in SETTLED for state, count in self.states.items() if count)
-
-    @property
-    def all_running(self) -> bool:
-        """Whether every job ended with a running instance."""
-        return self.states.get("running", 0) == self.count
-
-
-class Submission(_Answer):
-    """An accepted request; ``replayed`` says that an earlier one with the same key was found."""
-
-    fleet: Fleet
-    warnings: tuple[dict[str, Any], ...] = ()
-    replayed: bool = False
-
-
-class Alarm(_Answer):
-    """Something that a person should look at, and what to do about it."""
-
-    code: str
-    message: str
-    remedy: str = ""
-    since: str | None = None
-
-    @property
-    def pauses(self) -> bool:
-        """Whether nothing is created until somebody acts."""
-        return self.code in PAUSES
-
-    @property
-    def sentence(self) -> str:
-        """What is wrong, and the code."""
-        return f"{self.message} ({self.code})"
-
-
-class Status(_Answer):
-    """How the service and its workers are."""
-
-    alarms: tuple[Alarm, ...] = ()
-
-
-class Page(_Answer):
-    """Some jobs, and the cursor after which more follow."""
-
-    jobs: tuple[Job, ...] = ()
-    next: str | None = None
-
-
-class Fault(_Answer):
-    """One reason of a refusal."""
-
-    message: str = ""
-    code: str = ""
-    pointer: str = ""
-    field: str | None = None
-    value: Any = None
-    remedy: str | None = None
-    nearest: str | None = None
-
-
-class Problem(_Answer):
-    """An RFC 9457 problem document."""
-
-    title: str = ""
-    status: int = 0
-    code: str = ""
-    detail: str = ""
-    faults: tuple[Fault, ...] = Field(default=(), alias="errors")
-    request_id: str | None = None
-
-
-class ClientError(Exception):
-    """A call did not end as asked for; the subclass says what to do."""
-
-
-class ServiceNotReached(ClientError):  # noqa: N818 - it names the case
-    """No answer came: the service is not running, or not there. ``sent``: what was asked may have been done."""
-
-    def __init__(self, message: str, *, sent: bool = False) -> None:
-        self.sent = sent
-        super().__init__(message)
-
-
-class Answered(ClientError):  # noqa: N818 - it names the case
-    """The service answered, but not with a success; ``problem`` is what it said."""
-
-    def __init__(self, problem: Problem, retry_after: float | None = None) -> None:
-        self.problem = problem
-        self.retry_after = retry_after
-        super().__init__(problem.detail or problem.title)
-
-
-class ServiceUnavailable(Answered):
-    """The service cannot do this now, but will later."""
-
-
-class Refused(Answered):
-    """The service will not do this."""
-
-
-class NotFound(Refused):
-    """There is no such thing, or it belongs to somebody else."""
-
-
-class NotAllowed(Refused):
-    """The key is missing, unknown, or may not do this."""
-
-
-class Unexpected(Answered):
-    """An answer that is no success and no refusal: a fault of the service, or not our service at all."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the service is, and the key for it."""
-
-    url: str
-    api_key: str = field(repr=False)
-
-
-def find_service(settings: Settings | None = None) -> Place:
-    """Return where the service is: the settings say, else the running stack of ``NODEWRIGHT_HOME``.
-
-    Raises:
-        ServiceNotReached: neither does.
-
-    """
-    settings = settings or Settings.load()
-    found = Home(settings.home_folder).service()
-    url = settings.url or (found.url if found else None)
-    if url is None:
-        raise ServiceNotReached(
-            f"no service is running in {settings.home_folder}; start one with `nodewright up`, "
-            "or set NODEWRIGHT_URL and NODEWRIGHT_API_KEY"
-        )
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    local = found.api_key if found and found.url == url else ""
-    return Place(url, key or local)
+LONGEST_PAUSE: Final = 10.0
+"""A service that wants to be left alone for longer is not waited for."""
+LOOK_SECONDS: Final = (0.5, 5.0)
+"""How often a fleet that is waited for is looked at: at first, and in the long run."""
+RESUMES: Final = 10
+"""So often in a row a stream, or a look at a fleet, may fail before it is given up."""
+_QUIET_SECONDS: Final = 60.0
+"""A stream sends a sign of life every 15 s; one that is silent for so long is dead."""
+_TRANSIENT: Final = (ServiceNotReached, ServiceUnavailable, Throttled)
+
+
+def _patience(error: ClientError, pause: float) -> float | None:
+    """Return how long to wait before the same is sent again, None: the error is final."""
+    if isinstance(error, ServiceNotReached):
+        return pause
+    if not isinstance(error, Throttled):
+        return None
+    wanted = error.retry_after or pause
+    return wanted if wanted <= LONGEST_PAUSE else None
+
+
+def _looks() -> Iterator[float]:
+    pause, longest = LOOK_SECONDS
+    while True:
+        yield pause
+        pause = min(pause * 1.5, longest)
+
+
+def _late(fleet: Fleet, timeout: float) -> TimeoutError:
+    return TimeoutError(f"fleet {fleet.name} is not settled after {timeout:g} s: {dict(fleet.states)}")
 
 
 class Client:
@@ -247,7 +153,7 @@ class Client:
         api_key: the key; by default `NODEWRIGHT_API_KEY`, else the local stack's.
         timeout: seconds that one answer may take.
         transport: what sends the requests, for tests.
-        pause: what waits for so many seconds before a submit is sent again.
+        pause: what waits for so many seconds before something is sent again.
 
     """
 
@@ -264,6 +170,7 @@ class Client:
         headers = {"Authorization": f"Bearer {place.api_key}"} if place.api_key else {}
         self.url = place.url
         self._pause = pause
+        self._timeout = timeout
         self._http = httpx.Client(
             base_url=place.url, headers=headers, timeout=timeout, transport=transport, trust_env=False
         )
@@ -274,50 +181,115 @@ class Client:
         Raises:
             Refused: the document is wrong; `problem.faults` says all that is.
             ServiceUnavailable: not now.
+            Throttled: this key asks too often, and the wait is long.
             ServiceNotReached: no answer to any try. The fleet may have been accepted all the same.
 
         """
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        call = calls.submit(document, idempotency_key or str(uuid.uuid4()))
         for pause in SUBMIT_PAUSES:
             try:
-                return Submission(**self._call("POST", "/v1/fleets", json=document, headers=headers))
-            except ServiceNotReached:
-                self._pause(pause)
-        return Submission(**self._call("POST", "/v1/fleets", json=document, headers=headers))
+                return self._send(call)
+            except (ServiceNotReached, Throttled) as error:
+                wait = _patience(error, pause)
+                if wait is None:
+                    raise
+                self._pause(wait)
+        return self._send(call)
+
+    def plan(self, document: Mapping[str, Any]) -> Plan:
+        """Return what a submit of this document would do, refusals included. Nothing is stored.
+
+        Raises:
+            Refused: the document's shape is wrong.
+
+        """
+        return self._send(calls.plan(document))
 
     def fleets(self, *, limit: int = 100) -> list[Fleet]:
         """Return the newest fleets, newest first."""
-        found = self._call("GET", "/v1/fleets", params={"limit": limit})
-        return [Fleet(**one) for one in found["fleets"]]
+        return list(self._send(calls.fleets(limit=limit)).fleets)
+
+    def iter_fleets(self) -> Iterator[Fleet]:
+        """Yield every fleet, newest first, reading page by page."""
+        after = None
+        while True:
+            page = self._send(calls.fleets(limit=PAGE, after=after))
+            yield from page.fleets
+            after = page.next
+            if after is None:
+                return
 
     def fleet(self, ref: str) -> Fleet:
         """Return the fleet of this id, or the newest of this name."""
-        return Fleet(**self._call("GET", f"/v1/fleets/{_segment(ref)}")["fleet"])
+        return self._send(calls.fleet(ref))
 
-    def cancel(self, ref: str) -> dict[str, Any]:
+    def wait(self, ref: str, *, timeout: float | None = None) -> Fleet:
+        """Wait until nothing of a fleet is under way any more; return it as it then stands.
+
+        Raises:
+            TimeoutError: it is not so after ``timeout`` seconds.
+
+        """
+        waited, failures = 0.0, 0
+        for pause in _looks():
+            try:
+                fleet = self.fleet(ref)
+                failures = 0
+            except _TRANSIENT:
+                failures += 1
+                if failures > RESUMES:
+                    raise
+            else:
+                if fleet.settled:
+                    return fleet
+                if timeout is not None and waited >= timeout:
+                    raise _late(fleet, timeout)
+            self._pause(pause)
+            waited += pause
+        raise AssertionError("looks do not end")
+
+    def events(self, ref: str, *, after: str | None = None) -> Iterator[FleetEvent]:
+        """Yield what happens to a fleet's jobs, from its beginning or after an event's ``id``, until it has ended.
+
+        A stream that breaks off is resumed where it was.
+        """
+        ref, failures = self.fleet(ref).id, 0  # a newer fleet of the same name must not take its place
+        while True:
+            try:
+                for message in self._stream(*calls.events(ref, after)):
+                    if message.event == "end":
+                        return
+                    event = FleetEvent(**message.data)
+                    after, failures = event.id, 0
+                    yield event
+            except _TRANSIENT:
+                failures += 1
+                if failures > RESUMES:
+                    raise
+            self._pause(LOOK_SECONDS[0])
+
+    def cancel(self, ref: str) -> Cancelled:
         """Cancel what is not bought yet; returns how many jobs ended, and how many end once they can."""
-        return self._call("POST", f"/v1/fleets/{_segment(ref)}/cancel")
+        return self._send(calls.cancel(ref))
 
     def page(
         self,
         *,
         fleet: str | None = None,
-        state: str | None = None,
         limit: int = PAGE,
         after: str | None = None,
+        **where: str | None,
     ) -> Page:
-        """Return one page of jobs in the order of their submission."""
-        asked = {"fleet": fleet, "state": state, "limit": limit, "after": after}
-        params = {name: value for name, value in asked.items() if value is not None}
-        return Page(**self._call("GET", "/v1/jobs", params=params))
+        """Return one page of jobs. ``where``: state, label, region, type, tag, error_code, since, fields."""
+        return self._send(calls.jobs(fleet=fleet, limit=limit, after=after, **where))
 
     def jobs(
-        self, *, fleet: str | None = None, state: str | None = None, limit: int | None = None
+        self, *, fleet: str | None = None, limit: int | None = None, **where: str | None
     ) -> Iterator[Job]:
-        """Yield every job, or the first ``limit``, reading page by page."""
+        """Yield every job, or the first ``limit``, reading page by page. ``where`` as for :meth:`page`."""
         left, after = limit, None
         while left is None or left > 0:
-            page = self.page(fleet=fleet, state=state, limit=min(PAGE, left or PAGE), after=after)
+            page = self.page(fleet=fleet, limit=min(PAGE, left or PAGE), after=after, **where)
             yield from page.jobs
             left, after = None if left is None else left - len(page.jobs), page.next
             if after is None:
@@ -325,22 +297,31 @@ class Client:
 
     def job(self, job_id: str) -> JobDetail:
         """Return a job with its timeline."""
-        return JobDetail(**self._call("GET", f"/v1/jobs/{_segment(job_id)}")["job"])
+        return self._send(calls.job(job_id))
 
     def resolve(self, job_id: str, *, adopt: int | None = None) -> JobDetail:
         """Settle an uncertain job: it owns the instance ``adopt``, or (None) its instance does not exist."""
-        body = {"absent": True} if adopt is None else {"adopt": adopt}
-        found = self._call("POST", f"/v1/jobs/{_segment(job_id)}/resolve", json=body)
-        return JobDetail(**found["job"])
+        return self._send(calls.resolve(job_id, adopt))
+
+    def types(self, q: str | None = None) -> list[InstanceType]:
+        """Return the instance types whose id or label holds ``q``."""
+        return list(self._send(calls.types(q=q, limit=PAGE)).types)
+
+    def regions(self, q: str | None = None) -> list[Region]:
+        """Return the regions whose id or label holds ``q``."""
+        return list(self._send(calls.regions(q=q, limit=PAGE)).regions)
+
+    def images(self, q: str | None = None) -> list[Image]:
+        """Return the images, the first thousand, whose id or label holds ``q``."""
+        return list(self._send(calls.images(q=q, limit=PAGE)).images)
 
     def status(self) -> Status:
         """Return how the service and its workers are: alarms, catalogs, rate windows."""
-        return Status(**self._call("GET", "/v1/status"))
+        return self._send(calls.status())
 
-    def rate_windows(self) -> list[dict[str, Any]]:
+    def rate_windows(self) -> list[RateWindow]:
         """Return what the rate limits still allow."""
-        windows: list[dict[str, Any]] = self._call("GET", "/v1/rate-windows")["rate_windows"]
-        return windows
+        return list(self._send(calls.rate_windows()).rate_windows)
 
     def close(self) -> None:
         """Close the connections."""
@@ -357,69 +338,222 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
 
-    def _call(self, method: str, path: str, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's options
+    def _send(self, call: Call[Found]) -> Found:
         try:
-            response = self._http.request(method, path, **asked)
+            response = self._http.request(
+                call.method, call.path, params=call.params, json=call.json, headers=call.headers
+            )
         except httpx.TransportError as error:
-            sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            raise ServiceNotReached(f"no answer from {self.url} ({_words(error)})", sent=sent) from error
-        return _read(response)
+            raise calls.not_reached(self.url, error) from error
+        return call.read(calls.read(response))
+
+    def _stream(self, path: str, headers: Mapping[str, str]) -> Iterator[Message]:
+        messages = Messages()
+        timeout = httpx.Timeout(self._timeout, read=_QUIET_SECONDS)
+        try:
+            with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+                if response.status_code == httpx.codes.NO_CONTENT:
+                    yield Message("end", {})
+                elif not response.is_success:
+                    response.read()
+                    calls.read(response)
+                for line in response.iter_lines():
+                    if message := messages.add(line):
+                        yield message
+        except httpx.TransportError as error:
+            raise calls.not_reached(self.url, error) from error
 
 
-def _words(error: httpx.TransportError) -> str:
-    return str(error) or type(error).__name__
+class AsyncClient:
+    """A connection to the service, for asyncio: :class:`Client` with ``await``.
 
+    Args:
+        url: where the service is; by default `NODEWRIGHT_URL`, else the local stack's.
+        api_key: the key; by default `NODEWRIGHT_API_KEY`, else the local stack's.
+        timeout: seconds that one answer may take.
+        transport: what sends the requests, for tests.
+        pause: what waits for so many seconds before something is sent again.
 
-def _segment(text: str) -> str:
-    if text in {"", ".", ".."}:
-        raise NotFound(
-            Problem(title="Not Found", status=404, code="not_found", detail=f"nothing is called {text!r}")
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 30.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        place = Place(url, api_key or "") if url else find_service()
+        headers = {"Authorization": f"Bearer {place.api_key}"} if place.api_key else {}
+        self.url = place.url
+        self._pause = pause
+        self._timeout = timeout
+        self._http = httpx.AsyncClient(
+            base_url=place.url, headers=headers, timeout=timeout, transport=transport, trust_env=False
         )
-    return quote(text, safe="")
 
+    async def submit(self, document: Mapping[str, Any], *, idempotency_key: str | None = None) -> Submission:
+        """Submit a fleet document; see :meth:`Client.submit`."""
+        call = calls.submit(document, idempotency_key or str(uuid.uuid4()))
+        for pause in SUBMIT_PAUSES:
+            try:
+                return await self._send(call)
+            except (ServiceNotReached, Throttled) as error:
+                wait = _patience(error, pause)
+                if wait is None:
+                    raise
+                await self._pause(wait)
+        return await self._send(call)
 
-def _read(response: httpx.Response) -> dict[str, Any]:
-    if response.is_success:
-        return _success(response)
-    raise _error(response)
+    async def plan(self, document: Mapping[str, Any]) -> Plan:
+        """Return what a submit of this document would do; see :meth:`Client.plan`."""
+        return await self._send(calls.plan(document))
 
+    async def fleets(self, *, limit: int = 100) -> list[Fleet]:
+        """Return the newest fleets, newest first."""
+        return list((await self._send(calls.fleets(limit=limit))).fleets)
 
-def _success(response: httpx.Response) -> dict[str, Any]:
-    try:
-        found = response.json()
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise Unexpected(_problem(response))
-    return found
+    async def iter_fleets(self) -> AsyncIterator[Fleet]:
+        """Yield every fleet, newest first, reading page by page."""
+        after = None
+        while True:
+            page = await self._send(calls.fleets(limit=PAGE, after=after))
+            for fleet in page.fleets:
+                yield fleet
+            after = page.next
+            if after is None:
+                return
 
+    async def fleet(self, ref: str) -> Fleet:
+        """Return the fleet of this id, or the newest of this name."""
+        return await self._send(calls.fleet(ref))
 
-def _error(response: httpx.Response) -> Answered:
-    problem = _problem(response)
-    status = HTTPStatus(response.status_code) if response.status_code in _STATUSES else None
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        return ServiceUnavailable(problem, _seconds(response.headers.get("retry-after")))
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return NotAllowed(problem)
-    if status is HTTPStatus.NOT_FOUND and problem.code:
-        return NotFound(problem)
-    return Refused(problem) if response.is_client_error and problem.code else Unexpected(problem)
+    async def wait(self, ref: str, *, timeout: float | None = None) -> Fleet:  # noqa: ASYNC109 - as Client has it
+        """Wait until nothing of a fleet is under way any more; see :meth:`Client.wait`."""
+        waited, failures = 0.0, 0
+        for pause in _looks():
+            try:
+                fleet = await self.fleet(ref)
+                failures = 0
+            except _TRANSIENT:
+                failures += 1
+                if failures > RESUMES:
+                    raise
+            else:
+                if fleet.settled:
+                    return fleet
+                if timeout is not None and waited >= timeout:
+                    raise _late(fleet, timeout)
+            await self._pause(pause)
+            waited += pause
+        raise AssertionError("looks do not end")
 
+    async def events(self, ref: str, *, after: str | None = None) -> AsyncIterator[FleetEvent]:
+        """Yield what happens to a fleet's jobs until it has ended; see :meth:`Client.events`."""
+        ref, failures = (await self.fleet(ref)).id, 0
+        while True:
+            try:
+                async for message in self._stream(*calls.events(ref, after)):
+                    if message.event == "end":
+                        return
+                    event = FleetEvent(**message.data)
+                    after, failures = event.id, 0
+                    yield event
+            except _TRANSIENT:
+                failures += 1
+                if failures > RESUMES:
+                    raise
+            await self._pause(LOOK_SECONDS[0])
 
-_STATUSES: Final = frozenset(int(status) for status in HTTPStatus)
+    async def cancel(self, ref: str) -> Cancelled:
+        """Cancel what is not bought yet; returns how many jobs ended, and how many end once they can."""
+        return await self._send(calls.cancel(ref))
 
+    async def page(
+        self, *, fleet: str | None = None, limit: int = PAGE, after: str | None = None, **where: str | None
+    ) -> Page:
+        """Return one page of jobs; see :meth:`Client.page`."""
+        return await self._send(calls.jobs(fleet=fleet, limit=limit, after=after, **where))
 
-def _problem(response: httpx.Response) -> Problem:
-    try:
-        found = Problem(**response.json())
-    except (ValueError, TypeError, ValidationError):
-        found = Problem()
-    if not found.code:
-        where = response.request.url.copy_with(query=None)
-        detail = f"{where} answered {response.status_code}, and not as Nodewright does; is that its address?"
-        return Problem(title=response.reason_phrase, status=response.status_code, detail=detail)
-    return found
+    async def jobs(
+        self, *, fleet: str | None = None, limit: int | None = None, **where: str | None
+    ) -> AsyncIterator[Job]:
+        """Yield every job, or the first ``limit``, reading page by page."""
+        left, after = limit, None
+        while left is None or left > 0:
+            page = await self.page(fleet=fleet, limit=min(PAGE, left or PAGE), after=after, **where)
+            for job in page.jobs:
+                yield job
+            left, after = None if left is None else left - len(page.jobs), page.next
+            if after is None:
+                return
 
+    async def job(self, job_id: str) -> JobDetail:
+        """Return a job with its timeline."""
+        return await self._send(calls.job(job_id))
 
-def _seconds(text: str | None) -> float | None:
-    return float(text) if text and text.isdecimal() else None
+    async def resolve(self, job_id: str, *, adopt: int | None = None) -> JobDetail:
+        """Settle an uncertain job; see :meth:`Client.resolve`."""
+        return await self._send(calls.resolve(job_id, adopt))
+
+    async def types(self, q: str | None = None) -> list[InstanceType]:
+        """Return the instance types whose id or label holds ``q``."""
+        return list((await self._send(calls.types(q=q, limit=PAGE))).types)
+
+    async def regions(self, q: str | None = None) -> list[Region]:
+        """Return the regions whose id or label holds ``q``."""
+        return list((await self._send(calls.regions(q=q, limit=PAGE))).regions)
+
+    async def images(self, q: str | None = None) -> list[Image]:
+        """Return the images, the first thousand, whose id or label holds ``q``."""
+        return list((await self._send(calls.images(q=q, limit=PAGE))).images)
+
+    async def status(self) -> Status:
+        """Return how the service and its workers are: alarms, catalogs, rate windows."""
+        return await self._send(calls.status())
+
+    async def rate_windows(self) -> list[RateWindow]:
+        """Return what the rate limits still allow."""
+        return list((await self._send(calls.rate_windows())).rate_windows)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self.url!r})"
+
+    async def _send(self, call: Call[Found]) -> Found:
+        try:
+            response = await self._http.request(
+                call.method, call.path, params=call.params, json=call.json, headers=call.headers
+            )
+        except httpx.TransportError as error:
+            raise calls.not_reached(self.url, error) from error
+        return call.read(calls.read(response))
+
+    async def _stream(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[Message]:
+        messages = Messages()
+        timeout = httpx.Timeout(self._timeout, read=_QUIET_SECONDS)
+        try:
+            async with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+                if response.status_code == httpx.codes.NO_CONTENT:
+                    yield Message("end", {})
+                elif not response.is_success:
+                    await response.aread()
+                    calls.read(response)
+                async for line in response.aiter_lines():
+                    if message := messages.add(line):
+                        yield message
+        except httpx.TransportError as error:
+            raise calls.not_reached(self.url, error) from error

@@ -4,6 +4,8 @@ import hmac
 import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Callable
 from random import SystemRandom
 from typing import Final
@@ -18,6 +20,7 @@ from nodewright.failures import BadInput
 from nodewright.home import Home, ServiceAddress
 from nodewright.logs import make_logger
 from nodewright.service import ServiceDeps, create_app
+from nodewright.service.guards import RateLimiter
 from nodewright.settings import DEFAULT_PORT, LOOPBACK, Settings
 from nodewright.wiring import TENANT, Wiring, local_key
 
@@ -86,8 +89,11 @@ def serve(wiring: Wiring, bound: socket.socket, *, notify: Callable[[], None]) -
     """
     host = bound.getsockname()[0]
     local = host in LOOPBACK
-    _refuse_without_key(wiring.settings, host, local=local)
+    _refuse_short_key(wiring.settings)
+    ending = threading.Event()
     with wiring.current_database() as database:
+        if not local:
+            _refuse_without_key(wiring.settings, host, database)
         deps = ServiceDeps(
             wiring.service(database, notify=notify),
             authenticate=Authenticator(database, wiring.settings),
@@ -95,25 +101,41 @@ def serve(wiring: Wiring, bound: socket.socket, *, notify: Callable[[], None]) -
             tenant=TENANT,
             log=make_logger(wiring.settings.log_level, part="service"),
             local=local,
+            limiter=RateLimiter(wiring.settings.requests_per_second, monotonic=time.monotonic),
+            closing=ending.is_set,
         )
         if not local:
-            _run(create_app(deps), bound, wiring.settings)
+            _run(create_app(deps), bound, wiring.settings, ending)
             return
-        _serve_locally(create_app(deps), bound, wiring, database)
+        _serve_locally(create_app(deps), bound, wiring, database, ending)
 
 
-def _serve_locally(app: FastAPI, bound: socket.socket, wiring: Wiring, database: Database) -> None:
+def _serve_locally(
+    app: FastAPI, bound: socket.socket, wiring: Wiring, database: Database, ending: threading.Event
+) -> None:
     home: Home = wiring.home
     home.make()
     key = local_key(database, home, dice=SystemRandom())
     home.announce(ServiceAddress(url_of(bound), key, os.getpid()))
     try:
-        _run(app, bound, wiring.settings)
+        _run(app, bound, wiring.settings, ending)
     finally:
         home.withdraw(os.getpid())
 
 
-def _run(app: FastAPI, bound: socket.socket, settings: Settings) -> None:
+class _Server(uvicorn.Server):
+    """Says that it is about to end, so that event streams end too; else it would wait for them in vain."""
+
+    def __init__(self, config: uvicorn.Config, ending: threading.Event) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending.set()
+        await super().shutdown(sockets)
+
+
+def _run(app: FastAPI, bound: socket.socket, settings: Settings, ending: threading.Event) -> None:
     config = uvicorn.Config(
         app,
         backlog=_BACKLOG,
@@ -127,17 +149,22 @@ def _run(app: FastAPI, bound: socket.socket, settings: Settings) -> None:
     # uvicorn raises the signal that ended it once more, for whoever was there before; nobody is.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[bound])
+    _Server(config, ending).run(sockets=[bound])
 
 
-def _refuse_without_key(settings: Settings, host: str, *, local: bool) -> None:
+def _refuse_short_key(settings: Settings) -> None:
     key = settings.api_key.get_secret_value() if settings.api_key else ""
     if key and len(key) < SHORTEST_KEY:
         raise BadInput(f"NODEWRIGHT_API_KEY: expected at least {SHORTEST_KEY} characters, got {len(key)}")
-    if not local and not key:
+
+
+def _refuse_without_key(settings: Settings, host: str, database: Database) -> None:
+    with database.read() as tx:
+        guarded = settings.api_key is not None or keys.any_valid(tx)
+    if not guarded:
         raise BadInput(
-            f"NODEWRIGHT_HOST: {host} can be reached from other machines, and no API key is set; "
-            "set NODEWRIGHT_API_KEY, or listen on 127.0.0.1"
+            f"NODEWRIGHT_HOST: {host} can be reached from other machines, and there is no API key; "
+            "make one with `nodewright keys create`, set NODEWRIGHT_API_KEY, or listen on 127.0.0.1"
         )
 
 

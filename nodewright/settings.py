@@ -202,6 +202,24 @@ class Settings(BaseSettings):
         description="Guard: how many instances one fleet may have.",
         json_schema_extra=_of(expected="a whole number from 1 to 1000000"),
     )
+    confirm_hourly_usd: Decimal = Field(
+        Decimal(1),
+        ge=0,
+        le=1_000_000,
+        alias="NODEWRIGHT_CONFIRM_HOURLY_USD",
+        description="For clients: on a terminal, `submit` shows the plan and asks first when a fleet would cost more "
+        "than this per hour, in US dollars. `--yes` answers it.",
+        json_schema_extra=_of(expected="an amount of US dollars, such as 1 or 0.50"),
+    )
+    requests_per_second: float = Field(
+        100,
+        ge=0,
+        le=1_000_000,
+        alias="NODEWRIGHT_REQUESTS_PER_SECOND",
+        description="How many HTTP requests a second one API key may send to one service process, with bursts of twice "
+        "as many; beyond that it is answered 429. `0`: any number.",
+        json_schema_extra=_of(expected="a number from 0 to 1000000"),
+    )
     create_limit: Annotated[str, AfterValidator(_limit)] = Field(
         "20/15",
         alias="NODEWRIGHT_CREATE_LIMIT",

@@ -79,6 +79,18 @@ class Wiring:
                 "NODEWRIGHT_ENCRYPTION_KEYS: not set; service and workers on one database need the same keys, "
                 "such as the one that `encryption.key` in NODEWRIGHT_HOME holds after `nodewright up`"
             )
+        with self.migrated_database() as database:
+            yield database
+
+    @contextmanager
+    def migrated_database(self) -> Iterator[Database]:
+        """Open the database for a command that reads no secret.
+
+        Raises:
+            BadInput: it is not at this version.
+            NotReached: it does not answer.
+
+        """
         with self.database() as database:
             if not schema.is_current(database):
                 raise BadInput(
@@ -96,14 +108,20 @@ class Wiring:
         """Return the jobs service over ``database``."""
         return Service(
             database,
-            vault=self._vault(),
+            vault=self.vault(),
             guards=self.guards,
             catalogs=CatalogReader(database),
             notify=notify,
             dice=SystemRandom(),
         )
 
-    def _vault(self) -> Vault:
+    def vault(self) -> Vault:
+        """Return what seals and opens secrets.
+
+        Raises:
+            SettingsError: the keys are malformed.
+
+        """
         try:
             return Vault(self.encryption_keys())
         except ValueError as error:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 
+from jobs import accounts
 from jobs.admission import Limit
 from nodewright.failures import BadInput
 from nodewright.logs import make_logger, quiet_libraries
@@ -14,7 +15,7 @@ def run_worker(wiring: Wiring, *, name: str | None) -> int:
     """Run a worker until SIGTERM or SIGINT; return its exit code.
 
     Raises:
-        BadInput: there is no token, or no Redis.
+        BadInput: there is no token at all, or no Redis.
         NotReached: the database does not answer.
 
     """
@@ -22,15 +23,16 @@ def run_worker(wiring: Wiring, *, name: str | None) -> int:
     from worker.config import default_name  # noqa: PLC0415
 
     settings = wiring.settings
-    if settings.token is None:
-        raise BadInput("LINODE_TOKEN: a worker needs a token, and none is set")
-    with wiring.current_database():
-        pass  # an early and clear word when it is away, or old
+    with wiring.current_database() as database, database.read() as tx:  # so early: its fault is said clearly
+        if settings.token is None and not accounts.stored_tokens(tx):
+            raise BadInput(
+                "LINODE_TOKEN: a worker needs a token; set it, or give the database one by `nodewright accounts add`"
+            )
     config = WorkerConfig(
         database_url=wiring.database_url,
         redis_url=redis_url(settings),
         broker_url=broker_url(settings),
-        token=settings.token.get_secret_value(),
+        token="" if settings.token is None else settings.token.get_secret_value(),
         encryption_keys=wiring.encryption_keys(),
         api_url=settings.api_url,
         threads=settings.threads,

@@ -7,6 +7,7 @@ python scripts/gendocs.py --check    change nothing; exit code 1 if a page is ou
 import ast
 import inspect
 import itertools
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -17,8 +18,10 @@ from typing import Any, Final
 import typer.main
 
 from jobs import states
+from jobs.schema_of import fleet_schema
 from jobs.states import TRANSITIONS, State
 from nodewright.cli import build_app
+from nodewright.service import create_app
 from nodewright.settings import SettingInfo, describe_settings
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
@@ -112,6 +115,11 @@ def command_reference() -> str:
 
 
 def _command(name: str, one: Any) -> str:  # noqa: ANN401 - Typer's own types are private
+    verbs = [_command(f"{name} {verb}", command) for verb, command in getattr(one, "commands", {}).items()]
+    return "\n\n".join([_own_words(name, one), *verbs])
+
+
+def _own_words(name: str, one: Any) -> str:  # noqa: ANN401 - as above
     visible = [parameter for parameter in one.params if not getattr(parameter, "hidden", False)]
     parts = [f"### nodewright {name}", inspect.cleandoc(one.help or "")]
     rows = [_parameter(parameter) for parameter in visible]
@@ -140,6 +148,34 @@ def _first_sentence(text: str) -> str:
     return re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0]
 
 
+# HTTP
+
+
+def http_routes() -> str:
+    """Return every route of the HTTP service."""
+    app = create_app(_NoDeps())  # type: ignore[arg-type]  # nothing is called
+    rows = [
+        (
+            _code(f"{method.upper()} {path}"),
+            _first_sentence(operation.get("description", "")),
+            _answers(operation),
+        )
+        for path, item in app.openapi()["paths"].items()
+        for method, operation in item.items()
+    ]
+    return table(("route", "what it does", "answers"), rows)
+
+
+class _NoDeps:
+    """Stands where a service's collaborators would."""
+
+    log = None
+
+
+def _answers(operation: dict[str, Any]) -> str:
+    return " ".join(sorted(operation["responses"]))
+
+
 # Pages
 
 PARTS: Final[dict[str, dict[str, Callable[[], str]]]] = {
@@ -149,6 +185,7 @@ PARTS: Final[dict[str, dict[str, Callable[[], str]]]] = {
         "transitions": transition_table,
     },
     "reference/settings.md": {"settings": settings_table},
+    "reference/http.md": {"routes": http_routes},
     "reference/cli.md": {"commands": command_table, "reference": command_reference},
 }
 
@@ -171,13 +208,28 @@ def page(name: str) -> str:
     return text
 
 
+def fleet_file_schema() -> str:
+    """Return the JSON Schema of a fleet file, as editors read it."""
+    return json.dumps(fleet_schema(files=True), indent=2) + "\n"
+
+
+FILES: Final[dict[str, Callable[[], str]]] = {"reference/fleet.schema.json": fleet_file_schema}
+"""Files that are generated as a whole."""
+
+
+def _written(name: str) -> str:
+    path = DOCS / name
+    return path.read_text() if path.exists() else ""
+
+
 def main(*, check: bool) -> int:
-    """Write the pages that are out of date, or only name them."""
-    stale = [name for name in PARTS if page(name) != (DOCS / name).read_text()]
+    """Write what is out of date, or only name it."""
+    wanted = {**{name: page(name) for name in PARTS}, **{name: make() for name, make in FILES.items()}}
+    stale = [name for name, text in wanted.items() if text != _written(name)]
     for name in stale:
         print(f"docs/{name} is out of date" if check else f"docs/{name} is written")
         if not check:
-            (DOCS / name).write_text(page(name))
+            (DOCS / name).write_text(wanted[name])
     return 1 if check and stale else 0
 
 

@@ -1,5 +1,6 @@
 """Tokens and the accounts behind them: labels and instances belong to accounts, rate limits to tokens."""
 
+import hashlib
 from dataclasses import dataclass
 
 DEFAULT_TOKEN = "simulated-token"  # noqa: S105  # it opens nothing but this simulator
@@ -25,6 +26,12 @@ class Token:
     def shown_scopes(self) -> str:
         """The value of X-OAuth-Scopes."""
         return " ".join(sorted(self.scopes))
+
+
+def euuid(account: str) -> str:
+    """Return an account's own id, in the API's form."""
+    digits = hashlib.sha256(account.encode()).hexdigest()[:32].upper()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:]}"
 
 
 def parse_token(text: str) -> Token:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from simulator import create
-from simulator.accounts import Token
+from simulator.accounts import Token, euuid
 from simulator.catalog import Row
 from simulator.draws import draw
 from simulator.faults import UNCOUNTED, Call, Rule
@@ -289,7 +289,7 @@ def _account_page(world: World, asked: Asked, now: float) -> Any:  # noqa: ANN40
         "active_since": "2018-01-02T03:04:05",
         "capabilities": ["Linodes", "Kubernetes", "Cloud Firewall"],
         "active_promotions": [],
-        "euuid": "00000000-0000-0000-0000000000000000",
+        "euuid": euuid(_account(asked)),
         "billing_source": "akamai",
     }
 

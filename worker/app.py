@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from random import SystemRandom
@@ -25,13 +25,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api_client import LinodeClient, Timeouts
 from jobs.database import Database
+from jobs.fleets import Guards
 from jobs.records import installation
 from jobs.requests import InvalidRequest, parse_request
-from jobs.service import Service, ServiceError
+from jobs.service import MESSAGES_OF, Service, ServiceError
 from jobs.vault import Vault
 from worker.cache import CatalogCache, connect
 from worker.config import WorkerConfig
-from worker.engine import Engine, Identity, Parts, fingerprint
+from worker.crew import Crew, Own
+from worker.engine import Engine, Identity, Parts
 from worker.lookup import Lookup
 from worker.loop import Chore, Loop
 from worker.reconcile import Reconcile
@@ -136,33 +138,55 @@ class Notifier(Publisher):
 
 @dataclass(frozen=True)
 class _Assembly:
-    engine: Engine
+    crew: Crew
     loop: Loop
     service: Service
     database: Database
-    client: LinodeClient
+    clients: list[LinodeClient]
     executor: ThreadPoolExecutor
     log: Log
 
 
 def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
     database = Database(config.database_url, pool_size=connections(config.threads))
-    client = LinodeClient(config.token, base_url=config.api_url, timeouts=TIMEOUTS)
     cache = CatalogCache(database, connect(config.redis_url), monotonic=time.monotonic)
     vault = Vault(config.encryption_keys) if config.encryption_keys else None
     publisher = Notifier(config.broker_url, log)
-    parts = Parts(
-        database=database,
-        client=client,
-        vault=vault,
-        catalogs=cache,
-        publish=publisher.jobs,
-        monotonic=time.monotonic,
-        dice=SystemRandom(),
-    )
-    engine = Engine(parts, _identity(config, database), config.pace)
+    installation_id = _installation(database)
+    clients: list[LinodeClient] = []
+
+    def make(account_id: str, token_id: str, secret: str) -> Engine:
+        client = LinodeClient(secret, base_url=config.api_url, timeouts=TIMEOUTS)
+        clients.append(client)
+        parts = Parts(
+            database=database,
+            client=client,
+            vault=vault,
+            catalogs=cache,
+            publish=publisher.jobs,
+            monotonic=time.monotonic,
+            dice=SystemRandom(),
+        )
+        identity = Identity(installation_id, account_id, token_id, config.name)
+        return Engine(parts, identity, config.pace)
+
+    def duties() -> list[Chore]:
+        return [one for engine in crew.of_accounts for one in build_chores(engine, cache, config.guards)]
+
+    own = Own(config.account_id, config.token) if config.token else None
+    crew = Crew(database, vault, own, make, limits=config.limits, log=log)
+    crew.look()
+    if not crew.engines:
+        raise ValueError("a worker needs a token: its own, or one that the database keeps")
     executor = ThreadPoolExecutor(CHORE_THREADS, thread_name_prefix="chore")
-    loop = Loop(engine, build_chores(engine, cache), executor, limits=config.limits, log=log)
+    loop = Loop(
+        crew.engines[0],
+        duties(),
+        executor,
+        limits=config.limits,
+        log=log,
+        look=Changes(crew, duties),
+    )
     service = Service(
         database,
         vault=vault,
@@ -170,9 +194,26 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
         catalogs=cache,
         notify=loop.wake,
         dice=SystemRandom(),
-        account_id=config.account_id,
     )
-    return _Assembly(engine, loop, service, database, client, executor, log)
+    return _Assembly(crew, loop, service, database, clients, executor, log)
+
+
+class Changes:
+    """Tells the loop whom to serve: at first, and whenever a token came or went."""
+
+    def __init__(self, crew: Crew, duties: Callable[[], Sequence[Chore]]) -> None:
+        self._crew = crew
+        self._duties = duties
+        self._told: tuple[Sequence[Engine], Sequence[Engine]] = ((), ())
+
+    def __call__(self) -> tuple[Sequence[Engine], Sequence[Chore]] | None:
+        """Return engines and chores where they are others than the last time."""
+        self._crew.look()
+        present = (self._crew.engines, self._crew.of_accounts)
+        if present == self._told:
+            return None
+        self._told = present
+        return present[0], self._duties()
 
 
 def connections(threads: int) -> int:
@@ -183,13 +224,13 @@ def connections(threads: int) -> int:
     return min(threads, _CREATES_AT_ONCE) + CHORE_THREADS + 2
 
 
-def _identity(config: WorkerConfig, database: Database) -> Identity:
+def _installation(database: Database) -> str:
     with database.read() as tx:
         found: str = tx.execute(select(installation.c.id)).scalar_one()
-    return Identity(found, config.account_id, fingerprint(config.token), config.name)
+    return found
 
 
-def build_chores(engine: Engine, cache: CatalogCache) -> list[Chore]:
+def build_chores(engine: Engine, cache: CatalogCache, guards: Guards) -> list[Chore]:
     """Return every chore of a worker."""
     return [
         Refresh(engine, cache.offer),
@@ -198,7 +239,7 @@ def build_chores(engine: Engine, cache: CatalogCache) -> list[Chore]:
         Removal(engine),
         Reconcile(engine),
         Sweep(engine),
-        Intake(engine),
+        Intake(engine, guards),
     ]
 
 
@@ -207,7 +248,7 @@ def _add_tasks(app: Celery, parts: _Assembly) -> None:
 
     def create(job_id: str) -> None:
         try:
-            ended = parts.engine.create(job_id)
+            ended = parts.crew.create(job_id)
         except Exception as error:  # noqa: BLE001 - whatever it was: the row's lease ends, and the sweeper goes on
             log.warning("a create broke off", job=job_id, error=type(error).__name__)
             return
@@ -227,7 +268,8 @@ def _add_tasks(app: Celery, parts: _Assembly) -> None:
 def accept_document(service: Service, document: object, log: Log) -> None:
     """Accept a fleet that another service sent by name: its document, with the fleet id that the sender chose.
 
-    Nobody waits for the answer, so a message that can never be accepted is logged and does not come back.
+    Nobody waits for the answer, so a message that can never be accepted is logged, kept and counted; it does not come
+    back, and whoever asks for its fleet is told why.
 
     Raises:
         Reject: the database is away; the broker keeps the message for the next try.
@@ -236,9 +278,11 @@ def accept_document(service: Service, document: object, log: Log) -> None:
     fleet_id = ""
     try:
         fleet_id, spec = _split(document)
-        submission = service.accept(parse_request(spec), fleet_id=fleet_id, tenant="default", actor="celery")
+        submission = service.accept(
+            parse_request(spec), fleet_id=fleet_id, tenant=MESSAGES_OF, actor="celery"
+        )
     except (InvalidRequest, ServiceError, ValueError) as error:
-        log.warning("a submitted fleet was refused", fleet=fleet_id, reason=str(error))
+        _refuse(service, fleet_id, str(error), log)
         return
     except SQLAlchemyError as error:
         log.warning("a submitted fleet waits for the database", fleet=fleet_id, error=type(error).__name__)
@@ -246,8 +290,17 @@ def accept_document(service: Service, document: object, log: Log) -> None:
         raise Reject("the database is away", requeue=True) from None
     except Exception as error:  # noqa: BLE001 - a message may hold anything, and its words may hold a secret
         log.warning("a submitted fleet broke off", fleet=fleet_id, error=type(error).__name__)
+        _refuse(service, fleet_id, f"the message could not be read ({type(error).__name__})", log)
         return
     log.info("a submitted fleet was accepted", fleet=submission.fleet.id, replayed=submission.replayed)
+
+
+def _refuse(service: Service, fleet_id: str, reason: str, log: Log) -> None:
+    log.warning("a submitted fleet was refused", fleet=fleet_id, reason=reason)
+    try:
+        service.refuse_message(fleet_id, reason)
+    except SQLAlchemyError as error:
+        log.warning("a refusal could not be kept", fleet=fleet_id, error=type(error).__name__)
 
 
 def _split(document: object) -> tuple[str, dict[str, Any]]:
@@ -322,7 +375,8 @@ def run(config: WorkerConfig, log: Log) -> int:
     finally:
         parts.loop.stop()
         parts.executor.shutdown(wait=True, cancel_futures=True)
-        parts.client.close()
+        for client in parts.clients:
+            client.close()
         parts.database.close()
         log.info("worker ends", exit_code=int(worker.exitcode or 0))
     return int(worker.exitcode or 0)

@@ -65,6 +65,7 @@ class WorkerConfig:
     redis_url: str = field(repr=False)
     broker_url: str = field(repr=False)
     token: str = field(repr=False)
+    """The token of the account ``account_id``; empty: only those that the database keeps are used."""
     encryption_keys: Sequence[str] = field(repr=False, default=())
     api_url: str = "https://api.linode.com/v4"
     threads: int = 32

@@ -4,7 +4,6 @@ The run of a create is a list of phases over one record: claim, send, settle. Ea
 alone, so that a death between any two of them leaves something that the chores can go on from.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,7 +11,7 @@ from functools import lru_cache, partial
 from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from api_client import (
     LARGEST_PAGE,
@@ -26,7 +25,7 @@ from api_client import (
     Resource,
     Throttled,
 )
-from jobs import admission, backoff, fleets, transitions
+from jobs import admission, backoff, fleets, places, resting, transitions
 from jobs.admission import CREATE, Admission
 from jobs.catalog import Catalog
 from jobs.database import Database, Transaction
@@ -59,6 +58,8 @@ R = TypeVar("R", bound=Resource)
 _MOST_GRANTS: Final = 96
 _MOST_GROUPS: Final = 256
 _MOST_PAGES: Final = 1000
+_OF_OURS: Final = {"count", "name", "label_pattern", "tags", "reveal_root_pass"}
+_NOT_SENT_AS_ASKED: Final = _OF_OURS | {"root_pass", "user_data", "stackscript_data"}
 
 
 class SnoozeError(Exception):
@@ -122,11 +123,6 @@ class Answer:
     written: float | None = None
 
 
-def fingerprint(token: str) -> str:
-    """Return a token's name in the database: it tells tokens apart and reveals none."""
-    return hashlib.sha256(b"nodewright token\0" + token.encode()).hexdigest()[:16]
-
-
 class Engine:
     """Admission, the create, and the calls that chores make."""
 
@@ -143,19 +139,43 @@ class Engine:
         """Grant what the window allows and wake workers up; return also in how many seconds to try again."""
         me = self.identity
         with self.parts.database.read() as tx:
-            if not admission.anything_ready(tx, me.account_id):
+            ready = admission.anything_ready(tx, me.account_id)
+            others = [] if ready else self._others_jobs(tx)
+            if not ready and not others:
                 return Admission(), self._until_snooze(tx)
             chance = admission.next_chance(tx, account_id=me.account_id, token_id=me.token_id)
+            rest = resting.rests_until(tx, me.token_id)
+            if chance is None and rest is not None and rest > tx.now:
+                chance = rest
             if chance is not None:
                 return Admission(next_at=chance), max((chance - tx.now).total_seconds(), 0.0)
+        if others and not self._take_over(others):
+            return Admission(), None
         with self.parts.database.write() as tx:
+            if rest is not None and not resting.take_probe(tx, me.token_id):
+                return Admission(), None
+            most = _MOST_GRANTS if rest is None else 1 + admission.open_grants(tx, me.account_id)
             result = admission.admit(
-                tx, account_id=me.account_id, token_id=me.token_id, actor=me.actor, most=_MOST_GRANTS
+                tx, account_id=me.account_id, token_id=me.token_id, actor=me.actor, most=most
             )
             wait = None if result.next_at is None else max((result.next_at - tx.now).total_seconds(), 0.0)
         if result.granted:
             self.parts.publish([job.id for job in result.granted])
         return result, wait
+
+    def _others_jobs(self, tx: Transaction) -> list[str]:
+        """Return jobs that wait for other accounts and could go by this one now."""
+        me = self.identity
+        helped = places.helped_by(tx, me.account_id)
+        room = admission.room(tx, me.token_id, most=_MOST_GRANTS) if helped else 0
+        return places.movable(tx, me.account_id, helped, room) if room > 0 else []
+
+    def _take_over(self, job_ids: Sequence[str]) -> int:
+        try:
+            with self.parts.database.write() as tx:
+                return places.take_over(tx, self.identity.account_id, job_ids, actor=self.actor)
+        except IntegrityError:
+            return 0  # somebody took one of the labels in between
 
     def _until_snooze(self, tx: Transaction) -> float | None:
         moment = admission.next_snooze(tx, self.identity.account_id)
@@ -174,7 +194,7 @@ class Engine:
         since = self.parts.monotonic()
         with self.parts.database.write() as tx:
             grant = admission.load_grant(tx, job_id)
-            if grant is None or grant.job.state is not State.DISPATCHED:
+            if grant is None or grant.job.state is not State.DISPATCHED or not self._is_mine(grant.job):
                 return None
             job = grant.job
             if job.send_before is not None and tx.now > job.send_before:
@@ -190,6 +210,10 @@ class Engine:
                 admission.open_window(tx, job)
             mine = transitions.sent(tx, job, actor=self.actor, lease=self.pace.lease)
             return None if mine is None else Claimed(mine, request, aged, sick=grant.sick)
+
+    def _is_mine(self, job: JobRecord) -> bool:
+        # A grant is for one token: with another it would spend the wrong window, or buy in the wrong account.
+        return job.token_id == self.identity.token_id
 
     def _aged(self, tx: Transaction, job: JobRecord, since: float) -> float:
         """Count a send's age from earlier where it must leave sooner: after its window's end it would be refused."""
@@ -246,7 +270,7 @@ class Engine:
 
     def _request(self, job: JobRecord, group: GroupRequest, secrets: dict[str, Any]) -> InstanceCreate:
         values = group.model_dump(
-            exclude={"count", "name", "label_pattern", "tags", "root_pass", "user_data", "stackscript_data"},
+            exclude=_NOT_SENT_AS_ASKED,
             exclude_none=True,
             exclude_defaults=True,
         )
@@ -327,7 +351,9 @@ class Engine:
     def _note_health(self, tx: Transaction, outcome: Outcome, *, sick: bool) -> None:
         account = self.identity.account_id
         if isinstance(outcome, Paused):
-            admission.pause(tx, account, code=outcome.why.code, reason=outcome.why.reason)
+            why = outcome.why
+            if not resting.refuse(tx, account, self.identity.token_id, code=why.code, reason=why.reason):
+                admission.pause(tx, account, code=why.code, reason=why.reason)
         elif (isinstance(outcome, Unknown) and outcome.fault) or (
             isinstance(outcome, Unsent) and not outcome.ours
         ):

@@ -6,7 +6,7 @@ from functools import reduce
 from operator import or_
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, select
 
 from api_client import F, Filter, Instance
 from jobs import admission, backoff, transitions
@@ -24,11 +24,12 @@ _CHUNK: Final = 100
 _LABELS: Final = 25
 """Labels in one list's filter, which travels in a header."""
 _WAITING: Final = and_(in_open_state(State.UNCERTAIN), jobs.c.parked_at.is_(None))
-_NEXT: Final = select(func.min(jobs.c.run_after)).where(_WAITING)
+_MINE: Final = jobs.c.account_id == bindparam("account")
+_NEXT: Final = select(func.min(jobs.c.run_after)).where(_MINE, _WAITING)
 
 
-def _due(now: datetime) -> ColumnElement[bool]:
-    return and_(_WAITING, jobs.c.run_after <= now)
+def _due(account: str, now: datetime) -> ColumnElement[bool]:
+    return and_(jobs.c.account_id == account, _WAITING, jobs.c.run_after <= now)
 
 
 def list_instances(engine: Engine, where: Filter) -> list[Instance]:
@@ -54,15 +55,16 @@ class Lookup:
 
     def wanted(self, tx: Transaction) -> datetime | None:
         """Return when the next look is due."""
-        moment: datetime | None = tx.execute(_NEXT).scalar()
+        account = {"account": self._engine.identity.account_id}
+        moment: datetime | None = tx.execute(_NEXT, account).scalar()
         return moment
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
         """Do it; return when to do it again."""
         engine = self._engine
         with engine.parts.database.read() as tx:
-            order = (jobs.c.run_after,)
-            due = transitions.select_records(tx, _due(tx.now), order_by=order, limit=_CHUNK)
+            mine, order = _due(engine.identity.account_id, tx.now), (jobs.c.run_after,)
+            due = transitions.select_records(tx, mine, order_by=order, limit=_CHUNK)
             began = tx.now
         found = list_instances(engine, self._where(due)) if due else []
         unseen = [job for job in due if not self._settled_by_tag(job, by_tag(found, job), began)]

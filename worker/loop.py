@@ -6,7 +6,7 @@ only shortens that.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -41,6 +41,9 @@ class Chore(Protocol):
         """Do it; return when to do it again."""
 
 
+Look = Callable[[], tuple[Sequence[Engine], Sequence[Chore]] | None]
+
+
 class Loop:
     """Admission and chores of one worker process.
 
@@ -50,6 +53,7 @@ class Loop:
         executor: where chores run, so that a slow API never holds admission up.
         limits: the limits of each route, for windows that have no row yet.
         log: where to tell; by default structlog's own.
+        look: returns all engines and chores where they are others than before, else None.
 
     """
 
@@ -61,8 +65,11 @@ class Loop:
         *,
         limits: dict[str, Sequence[Limit]],
         log: Any = None,  # noqa: ANN401 - a structlog logger
+        look: Look = lambda: None,
     ) -> None:
         self._engine = engine
+        self._engines: Sequence[Engine] = (engine,)
+        self._look = look
         self._chores = {chore.name: chore for chore in duties}
         self._executor = executor
         self._limits = limits
@@ -131,12 +138,29 @@ class Loop:
         with self._database.write() as tx:
             if house.heartbeat(tx):
                 self._log.warning("a new epoch begins: admission waits for reconcile")
-                chores.hasten(tx, f"reconcile:{self._engine.identity.account_id}", tx.now)
+                for engine in self._engines:
+                    chores.hasten(tx, f"reconcile:{engine.identity.account_id}", tx.now)
         self._beaten = now
+        self._take_in()
+
+    def _take_in(self) -> None:
+        """Serve other accounts and tokens from now on, where they changed."""
+        changed = self._look()
+        if changed is None:
+            return
+        self._engines, duties = changed
+        self._chores = {chore.name: chore for chore in duties}
+        with self._database.write() as tx:
+            chores.ensure(tx, self._chores)
+        served = sorted({engine.identity.account_id for engine in self._engines})
+        self._log.info("the worker serves", accounts=served, tokens=len(self._engines))
 
     def _admit(self) -> float:
+        return min((self._admit_by(engine) for engine in self._engines), default=_IDLE_SECONDS)
+
+    def _admit_by(self, engine: Engine) -> float:
         while True:
-            result, wait = self._engine.admit()
+            result, wait = engine.admit()
             if result.skipped:
                 return SKIPPED_SECONDS
             if not result.granted:
@@ -165,7 +189,7 @@ class Loop:
             return
         with self._database.write() as tx:
             for name, claim in broken:
-                at = self._retry(self._chores[name], claim, tx.now)
+                at = self._retry(self._chores.get(name), claim, tx.now)
                 chores.finish(tx, claim, due_at=at, error="it broke off; the worker's log says why")
         for name, _ in broken:
             self._held.pop(name, None)
@@ -203,7 +227,7 @@ class Loop:
             self._log.warning("a chore could not reach the API", chore=chore.name, reason=error)
         return True
 
-    def _retry(self, chore: Chore, claim: Claim, now: datetime) -> datetime:
+    def _retry(self, chore: Chore | None, claim: Claim, now: datetime) -> datetime:
         retry = getattr(chore, "retry", None)
         later: datetime = retry(claim, now) if retry else now + timedelta(seconds=FAILED_SECONDS)
         return later

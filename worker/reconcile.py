@@ -1,12 +1,14 @@
 """Reconcile: compares what the API holds with what the rows say, adopts what is ours, and removes what came late."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from sqlalchemy import and_, select
+from sqlalchemy.exc import IntegrityError
 
 from api_client import F, Instance, LinodeError, NotFound
 from jobs import house, transitions
@@ -45,14 +47,18 @@ class Kind(StrEnum):
     """It carries our installation's tag, but leads to no row: reported, never touched."""
 
 
-def classify(tag: AttemptTag | None, job: JobRecord | None, *, owned: bool) -> Kind:
-    """Say what an instance of ours is by its attempt's tag, if it has one. ``owned``: some row has its id."""
+def classify(tag: AttemptTag | None, job: JobRecord | None, *, owned: bool, account: str) -> Kind:
+    """Say what an instance in ``account`` is by its attempt's tag, if it has one. ``owned``: some row has its id."""
     if owned:
         return Kind.OWNED
     if tag is None or job is None:
         return Kind.STRANGE
     if tag.attempt != job.attempt or job.linode_id is not None or job.state in _ENDED:
         return Kind.ORPHAN
+    if job.account_id != account:
+        # A restored database forgot that this account had taken the job over. Once it is sent where it is now, whatever
+        # comes of that decides.
+        return Kind.FOUND if job.state in _REOPENS and job.sends == 0 else Kind.OPEN
     if job.state is State.UNCERTAIN:
         return Kind.ADOPT
     return Kind.FOUND if job.state in _REOPENS else Kind.OPEN
@@ -117,27 +123,32 @@ class Reconcile:
         tags = {instance.id: _last_tag(instance) for instance in listed}
         ids = {tag.job_id for tag in tags.values() if tag is not None}
         known = {job.id: job for job in transitions.select_records(tx, jobs.c.id.in_(ids))}
-        account = jobs.c.account_id == self._engine.identity.account_id
-        mine = and_(account, jobs.c.linode_id.in_(tags))
+        account = self._engine.identity.account_id
+        mine = and_(jobs.c.account_id == account, jobs.c.linode_id.in_(tags))
         owned = set(tx.execute(select(jobs.c.linode_id).where(mine)).scalars())
         for instance in listed:
             tag = tags[instance.id]
             job = None if tag is None else known.get(tag.job_id)
-            yield Finding(instance, tag, job, classify(tag, job, owned=instance.id in owned))
+            kind = classify(tag, job, owned=instance.id in owned, account=account)
+            yield Finding(instance, tag, job, kind)
 
     # Acting ----------------------------------------------------------------------------------------------------------
 
     def _adopt(self, findings: Sequence[Finding]) -> None:
-        engine = self._engine
         for finding in findings:
             if finding.job is None or finding.kind not in {Kind.ADOPT, Kind.FOUND}:
                 continue
-            with engine.parts.database.write() as tx:
-                if finding.kind is Kind.FOUND:
-                    transitions.found(tx, finding.job, actor=engine.actor)
-                else:
-                    facts = facts_of(finding.instance)
-                    transitions.owned(tx, finding.job, facts, actor=engine.actor, proof=f"tag {finding.tag}")
+            # Where another job has the label here, the row cannot move: it is tried again next time.
+            with suppress(IntegrityError), self._engine.parts.database.write() as tx:
+                self._settle(tx, finding, finding.job)
+
+    def _settle(self, tx: Transaction, finding: Finding, job: JobRecord) -> None:
+        engine = self._engine
+        if finding.kind is Kind.FOUND:
+            transitions.found(tx, job, actor=engine.actor, account_id=engine.identity.account_id)
+        else:
+            facts = facts_of(finding.instance)
+            transitions.owned(tx, job, facts, actor=engine.actor, proof=f"tag {finding.tag}")
 
     def _remove(self, claim: Claim, orphans: Sequence[Finding], now: datetime) -> None:
         """Delete orphans that were seen before, at least a grace period ago; remember the others."""

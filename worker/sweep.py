@@ -5,11 +5,12 @@ from typing import Final
 
 from sqlalchemy import and_, func, select
 
-from jobs import backoff, fleets, house, transitions
+from jobs import backoff, fleets, transitions
 from jobs.catalog import Catalog
 from jobs.chores import Claim
 from jobs.database import Transaction
-from jobs.records import JobRecord, in_state, jobs
+from jobs.fleets import Guards
+from jobs.records import JobRecord, catalogs, in_state, jobs
 from jobs.states import Event, State
 from jobs.transitions import Reason
 from worker.engine import Engine
@@ -18,7 +19,9 @@ _CHUNK: Final = 200
 _INSTANT: Final = timedelta(microseconds=1)
 _LEASED: Final = in_state(State.DISPATCHED, State.CREATING)
 _NEXT: Final = select(func.min(jobs.c.lease_until)).where(_LEASED)
-_ANY_SUBMITTED: Final = select(jobs.c.id).where(in_state(State.SUBMITTED)).limit(1)
+_SUBMITTED: Final = select(jobs.c.account_id).where(in_state(State.SUBMITTED))
+_ANY_SUBMITTED: Final = _SUBMITTED.where(jobs.c.account_id.in_(select(catalogs.c.account_id))).limit(1)
+_ACCOUNTS: Final = _SUBMITTED.distinct().order_by(jobs.c.account_id)
 
 
 class Sweep:
@@ -66,25 +69,27 @@ class Intake:
     name = "intake"
     lease = timedelta(seconds=30)
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, guards: Guards | None = None) -> None:
         self._engine = engine
+        self._guards = guards or Guards()
 
     def wanted(self, tx: Transaction) -> datetime | None:
         """Return now where a job waits for a catalog that is there by now."""
-        account = self._engine.identity.account_id
-        waits = tx.execute(_ANY_SUBMITTED).first() is not None
-        return tx.now if waits and house.catalog_version(tx, account) else None
+        return None if tx.execute(_ANY_SUBMITTED).first() is None else tx.now
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
         """Do it; return when to do it again."""
         engine = self._engine
-        catalog = engine.parts.catalogs(engine.identity.account_id)
+        with engine.parts.database.read() as tx:
+            names = list(tx.execute(_ACCOUNTS).scalars())
+        found = {name: engine.parts.catalogs(name) for name in names}
         with engine.parts.database.write() as tx:
-            if catalog is not None:
-                self._validate(tx, catalog)
+            for name, catalog in found.items():
+                if catalog is not None:
+                    self._validate(tx, name, catalog)
             return tx.now + engine.pace.tick
 
-    def _validate(self, tx: Transaction, catalog: Catalog) -> None:
-        account = self._engine.identity.account_id
-        while fleets.validate_submitted(tx, catalog, account_id=account, actor=self._engine.actor):
+    def _validate(self, tx: Transaction, account: str, catalog: Catalog) -> None:
+        actor = self._engine.actor
+        while fleets.validate_submitted(tx, catalog, account_id=account, actor=actor, guards=self._guards):
             pass

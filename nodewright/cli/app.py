@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nodewright.cli import fleets, operate, resolve, show
+from nodewright.cli import accounts, fleets, keys, operate, plans, resolve, show, tenants
 from nodewright.cli.errors import EXPECTED, report
 
 
@@ -43,12 +43,40 @@ def build_app() -> typer.Typer:
     for panel, commands in _COMMANDS.items():
         for name, command in commands.items():
             app.command(name, rich_help_panel=panel)(command)
+    for name, (summary, commands) in _GROUPS.items():
+        group = typer.Typer(cls=Commands, help=summary, no_args_is_help=True)
+        for verb, command in commands.items():
+            group.command(verb)(command)
+        app.add_typer(group, name=name, rich_help_panel="Who may")
     return app
+
+
+_GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "keys": (
+        "API keys of the HTTP service: make, list, revoke. Works on the database itself.",
+        {"create": keys.create, "list": keys.list_, "revoke": keys.revoke},
+    ),
+    "tenants": (
+        "Tenants: who submits, within which guards, to which accounts. Works on the database itself.",
+        {"list": tenants.list_, "add": tenants.add, "set": tenants.set_},
+    ),
+    "accounts": (
+        "Linode accounts and their tokens. Works on the database itself.",
+        {
+            "list": accounts.list_,
+            "add": accounts.add,
+            "add-token": accounts.add_token,
+            "remove-token": accounts.remove_token,
+            "rotate": accounts.rotate,
+        },
+    ),
+}
 
 
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Start": {"demo": operate.demo, "up": operate.up},
     "Fleets": {
+        "plan": plans.plan,
         "submit": fleets.submit,
         "watch": fleets.watch,
         "fleets": show.fleets,

@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from rich.table import Table
 from rich.text import Text
 
-from jobs import schema
+from jobs import accounts, schema
 from nodewright.cli.errors import sentences
 from nodewright.cli.options import connect
 from nodewright.cli.output import console, print_json
@@ -62,10 +62,22 @@ def _broker(settings: Settings) -> str:
 
 
 def _token(settings: Settings) -> str:
+    if settings.token is None and (kept := _tokens_kept(settings)):
+        return (
+            f"LINODE_TOKEN is not set; the database keeps {kept}, and an alarm names those that are refused"
+        )
     verdict = check_token(settings)
     if verdict.fault or verdict.warning:
         raise Failure(verdict.fault or verdict.warning)
     return f"accepted by {settings.api_url}"
+
+
+def _tokens_kept(settings: Settings) -> int:
+    try:
+        with Wiring(settings).migrated_database() as database, database.read() as tx:
+            return len(accounts.stored_tokens(tx))
+    except Failure:
+        return 0  # the look at the database says what is wrong
 
 
 def _service(settings: Settings) -> str:

@@ -42,6 +42,21 @@ class Typed:
         return fault_sentence(fault, place=f"{self.source}:{line}: " if line else f"{self.source}: ")
 
 
+def typed_document(
+    file: Path | None, head: dict[str, Any], spec: dict[str, Any], *, root_pass_stdin: bool
+) -> Typed:
+    """Return the document of a fleet file, or of options. Raises BadInput for both, or for neither."""
+    given = [f"--{name.replace('_', '-')}" for name, value in spec.items() if value is not None]
+    given += ["--root-pass-stdin"] if root_pass_stdin else []
+    if file is not None and given:
+        raise BadInput(f"{given[0]}: cannot be combined with a fleet file; write it into {file}")
+    if file is not None:
+        return from_file(file, **head)
+    if not given and head["name"] is None:
+        raise BadInput("nothing to submit; give a fleet file, or --name, --count, --type and --region")
+    return from_options({**head, **spec, "root_pass": read_root_pass() if root_pass_stdin else None})
+
+
 def from_file(path: Path, **overrides: Any) -> Typed:  # noqa: ANN401 - fields of the document
     """Read a fleet file; ``overrides`` that are not None replace its fields.
 

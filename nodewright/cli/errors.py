@@ -5,7 +5,15 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from nodewright.client import Answered, ClientError, Fault, Refused, ServiceNotReached, ServiceUnavailable
+from nodewright.client import (
+    Answered,
+    ClientError,
+    Fault,
+    Refused,
+    ServiceNotReached,
+    ServiceUnavailable,
+    Throttled,
+)
 from nodewright.failures import Failure, NotReached
 
 OK: Final = 0
@@ -29,7 +37,7 @@ def exit_code(error: Exception) -> int:
     """Return the exit code that ``error`` ends a command with."""
     if isinstance(error, Failure):
         return error.exit_code
-    if isinstance(error, ServiceNotReached | ServiceUnavailable):
+    if isinstance(error, ServiceNotReached | ServiceUnavailable | Throttled):
         return NOT_REACHED
     if isinstance(error, Answered) and error.problem.status >= _FIRST_SERVER_ERROR:
         return NOT_REACHED

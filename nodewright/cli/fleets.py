@@ -2,27 +2,20 @@
 
 import sys
 import uuid
-from pathlib import Path
 from typing import Any, Final
 
 import typer
 
 from nodewright.cli import options as opt
-from nodewright.cli.documents import (
-    Typed,
-    from_file,
-    from_options,
-    read_keys,
-    read_root_pass,
-    read_user_data,
-    split_tags,
-)
+from nodewright.cli.documents import Typed, read_keys, read_user_data, split_tags, typed_document
 from nodewright.cli.errors import OK, OTHERWISE
 from nodewright.cli.options import FleetRef, Json, connect
 from nodewright.cli.output import console, counted, job_table, print_json, program, states_line
+from nodewright.cli.plans import confirm
 from nodewright.cli.progress import AccountPaused, Follower
-from nodewright.client import Client, Fault, Fleet, Refused, ServiceNotReached, Submission
-from nodewright.failures import BadInput, NotReached
+from nodewright.client import Client, Fleet, Refused, ServiceNotReached, Submission
+from nodewright.failures import NotReached
+from nodewright.settings import Settings
 
 SHOWN_JOBS: Final = 50
 
@@ -44,11 +37,13 @@ def submit(  # noqa: PLR0913 - one parameter per option
     on_invalid: opt.OnInvalid = None,
     idempotency_key: opt.IdempotencyKey = None,
     wait: opt.WaitForEnd = False,
+    yes: opt.Yes = False,
     json: Json = False,
 ) -> None:
     """Submit a fleet, by file or by options.
 
-    With neither a password nor keys, each instance gets a strong random password that nobody is shown.
+    With neither a password nor keys, each instance gets a strong random password that nobody is shown. On a terminal
+    the plan is shown first, and a yes asked for, where the fleet costs more than NODEWRIGHT_CONFIRM_HOURLY_USD an hour.
 
     Exit codes: 0 accepted (with `--wait`: all running), 1 some job ended otherwise, 2 bad input, 3 not reached.
     """
@@ -63,23 +58,18 @@ def submit(  # noqa: PLR0913 - one parameter per option
         "user_data": read_user_data(user_data_file),
         "booted": booted,
     }
-    typed = _typed(file, {"name": name, "on_invalid": on_invalid}, spec, root_pass_stdin=root_pass_stdin)
-    with connect() as client:
+    typed = typed_document(
+        file, {"name": name, "on_invalid": on_invalid}, spec, root_pass_stdin=root_pass_stdin
+    )
+    settings = Settings.load()
+    with connect(settings) as client:
+        if not (yes or json or confirm(client, typed, settings)):
+            console().print("Nothing was submitted.")
+            raise typer.Exit(OTHERWISE)
         accepted = _send(client, typed, idempotency_key)
         _remark(accepted, typed)
+        _reveal(accepted)
         raise typer.Exit(_finish(client, accepted, wait=wait, json=json))
-
-
-def _typed(file: Path | None, head: dict[str, Any], spec: dict[str, Any], *, root_pass_stdin: bool) -> Typed:
-    given = [f"--{name.replace('_', '-')}" for name, value in spec.items() if value is not None]
-    given += ["--root-pass-stdin"] if root_pass_stdin else []
-    if file is not None and given:
-        raise BadInput(f"{given[0]}: cannot be combined with a fleet file; write it into {file}")
-    if file is not None:
-        return from_file(file, **head)
-    if not given and head["name"] is None:
-        raise BadInput("nothing to submit; give a fleet file, or --name, --count, --type and --region")
-    return from_options({**head, **spec, "root_pass": read_root_pass() if root_pass_stdin else None})
 
 
 def _send(client: Client, typed: Typed, key: str | None) -> Submission:
@@ -114,10 +104,15 @@ def _finish(client: Client, accepted: Submission, *, wait: bool, json: bool) -> 
 
 
 def _remark(accepted: Submission, typed: Typed) -> None:
-    extra = accepted.to_json()
-    for kind, findings in (("warning", accepted.warnings), ("rejected", extra.get("rejected") or ())):
+    for kind, findings in (("warning", accepted.warnings), ("rejected", accepted.rejected)):
         for one in findings:
-            sys.stderr.write(f"{kind}: {typed.sentence(Fault(**one))}\n")
+            sys.stderr.write(f"{kind}: {typed.sentence(one)}\n")
+
+
+def _reveal(accepted: Submission) -> None:
+    for one in accepted.root_passwords:
+        of_group = f" of group {one.name or one.group}" if len(accepted.root_passwords) > 1 else ""
+        sys.stderr.write(f"root password{of_group} (not shown again): {one.root_pass}\n")
 
 
 def _wait(client: Client, fleet: Fleet, *, json: bool) -> tuple[Fleet, int]:
@@ -173,9 +168,9 @@ def cancel(fleet: FleetRef, *, json: Json = False) -> None:
     with connect() as client:
         done = client.cancel(fleet)
     if json:
-        print_json(done)
+        print_json(done.to_json())
         return
-    view = Fleet(**done["fleet"])
-    console().print(f"Cancelled {done['cancelled']} jobs of {view.name}: {states_line(view.states)}.")
-    if done["noted"]:
-        console().print(f"{done['noted']} more are under way and end as soon as their outcome is known.")
+    view = done.fleet
+    console().print(f"Cancelled {done.cancelled} jobs of {view.name}: {states_line(view.states)}.")
+    if done.noted:
+        console().print(f"{done.noted} more are under way and end as soon as their outcome is known.")

@@ -67,6 +67,7 @@ OnInvalid = Annotated[
 IdempotencyKey = Annotated[
     str | None, typer.Option(metavar="KEY", help="Submits with one key are one fleet.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, whatever it costs.")]
 WaitForEnd = Annotated[bool, typer.Option("--wait", help="Wait for the end; exit code 1 unless all run.")]
 
 

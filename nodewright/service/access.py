@@ -25,6 +25,22 @@ def require_key(request: Request) -> Principal:
 
 def require_reader(request: Request) -> Principal | None:
     """Return whose key a person's request carries; None on a local stack's own machine, where none is needed."""
+    found = _person(request)
+    return None if found is None else _with("read", found)
+
+
+def require_overseer(request: Request) -> Principal | None:
+    """Return as :func:`require_reader` does, of somebody who may see the installation as a whole."""
+    found = _person(request)
+    return None if found is None else _with("admin", found)
+
+
+def part_of(key: Principal | None) -> str | None:
+    """Return the tenant whose part of the status somebody may see, or None: all of it."""
+    return None if key is None or "admin" in key.scopes else key.tenant
+
+
+def _person(request: Request) -> Principal | None:
     kind, _, given = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "basic":
         return _known(request, _password(given), _BASIC)
@@ -59,11 +75,15 @@ def _refusal(detail: str, scheme: str) -> Problem:
     return Problem(HTTPStatus.UNAUTHORIZED, "unauthenticated", detail, headers={"WWW-Authenticate": scheme})
 
 
+def _with(scope: str, principal: Principal) -> Principal:
+    if scope not in principal.scopes:
+        raise Problem(HTTPStatus.FORBIDDEN, "missing_key_scope", f"the API key lacks the scope `{scope}`")
+    return principal
+
+
 def _with_scope(scope: str) -> Callable[[Principal], Principal]:
     def check(principal: Annotated[Principal, Depends(require_key)]) -> Principal:
-        if scope not in principal.scopes:
-            raise Problem(HTTPStatus.FORBIDDEN, "missing_key_scope", f"the API key lacks the scope `{scope}`")
-        return principal
+        return _with(scope, principal)
 
     return check
 
@@ -72,3 +92,4 @@ Submitter = Annotated[Principal, Depends(_with_scope("submit"))]
 Reader = Annotated[Principal, Depends(_with_scope("read"))]
 Operator = Annotated[Principal, Depends(_with_scope("operate"))]
 PageReader = Annotated[Principal | None, Depends(require_reader)]
+Overseer = Annotated[Principal | None, Depends(require_overseer)]

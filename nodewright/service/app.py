@@ -6,7 +6,8 @@ from fastapi import FastAPI
 
 from nodewright.service import health, page, problems, routes
 from nodewright.service.deps import ServiceDeps
-from nodewright.service.tracing import RequestIds
+from nodewright.service.openapi import documented
+from nodewright.service.tracing import Tracing
 
 __all__ = ["ServiceDeps", "create_app"]
 
@@ -16,13 +17,13 @@ def create_app(deps: ServiceDeps) -> FastAPI:
     app = FastAPI(
         title="Nodewright",
         version=version("nodewright"),
-        description="Provisions fleets of Linodes, each instance exactly once.",
         docs_url=None,  # its page loads scripts from a CDN
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.openapi = documented(app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     app.state.deps = deps
-    app.add_middleware(RequestIds, log=deps.log)
+    app.add_middleware(Tracing, log=deps.log)
     problems.install(app)
     for part in (routes, health, page):
         part.install(app)

@@ -1,5 +1,6 @@
-"""Reading a JSON body: bounded, strict, and refused with words that help."""
+"""Reading a JSON body: bounded in size and time, strict, and refused with words that help."""
 
+import asyncio
 import json
 from http import HTTPStatus
 from typing import Annotated, Any, Final, NoReturn
@@ -9,12 +10,21 @@ from fastapi import Depends, Request
 from nodewright.service.problems import Problem, malformed
 
 MAX_BYTES: Final = 8 * 1024 * 1024
+MOST_DISCARDED: Final = 64 * 1024 * 1024
+"""So much of a body that is too large is read and thrown away: who is cut off in the middle may never see why."""
+BODY_SECONDS: Final = 60.0
 
 
 async def read_json(request: Request) -> Any:  # noqa: ANN401 - JSON is any of its types
     """Return the decoded body of ``request``."""
     _check_type(request.headers.get("content-type", ""))
-    return parse_json(await _read(request))
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await _read(request)
+    except TimeoutError:
+        detail = f"the body did not come within {BODY_SECONDS:g} s"
+        raise Problem(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow", detail) from None
+    return parse_json(body)
 
 
 def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is any of its types
@@ -35,12 +45,16 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is any of its types
 
 
 async def _read(request: Request) -> bytes:
-    body = bytearray()
+    body, size = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BYTES:
-            detail = f"the body is larger than {MAX_BYTES // 1024**2} MiB"
-            raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", detail)
+        size += len(chunk)
+        if size <= MAX_BYTES:
+            body += chunk
+        if size > MOST_DISCARDED:
+            break
+    if size > MAX_BYTES:
+        detail = f"the body is larger than {MAX_BYTES // 1024**2} MiB"
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", detail)
     return bytes(body)
 
 

@@ -1,5 +1,6 @@
 """What the service is given when it is built; routes ask for it by the type ``Deps``."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -9,6 +10,11 @@ from fastapi import Depends, Request
 from jobs.keys import Principal
 from jobs.service import Service
 from nodewright.logs import FilteringBoundLogger, no_logger
+from nodewright.service.guards import STREAM_SECONDS, RateLimiter, Streams
+
+
+def _unlimited() -> RateLimiter:
+    return RateLimiter(0, monotonic=time.monotonic)
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,14 @@ class ServiceDeps:
     log: FilteringBoundLogger = field(default_factory=no_logger)
     local: bool = False
     """Whether it listens on loopback only, for the stack's own user: the page then needs no key."""
+    limiter: RateLimiter = field(default_factory=_unlimited)
+    """How often one key may ask."""
+    streams: Streams = field(default_factory=Streams)
+    """The event streams that are open."""
+    stream_seconds: float = STREAM_SECONDS
+    """How long an event stream lasts at most."""
+    closing: Callable[[], bool] = lambda: False
+    """Whether the service is about to end: streams then end too."""
 
 
 def _given(request: Request) -> ServiceDeps:

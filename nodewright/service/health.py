@@ -13,8 +13,10 @@ from prometheus_client.registry import Collector
 from jobs.service import Service
 from jobs.states import State
 from jobs.views import Status
-from nodewright.service.access import PageReader
+from nodewright import answers as shapes
+from nodewright.service.access import Overseer
 from nodewright.service.deps import Deps
+from nodewright.service.openapi import Responses, problem
 from nodewright.service.problems import RETRY_SECONDS, Problem
 
 
@@ -32,7 +34,7 @@ def readyz(deps: Deps) -> dict[str, Any]:
     return {"status": "ready", "catalog": deps.service.catalog_state()}
 
 
-def metrics(deps: Deps, reader: PageReader) -> Response:  # noqa: ARG001 - who may read it
+def metrics(deps: Deps, reader: Overseer) -> Response:  # noqa: ARG001 - who may read it
     """Answer a few gauges in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Gauges(deps.service))
@@ -57,6 +59,7 @@ class _Gauges(Collector):
         yield _windows("nodewright_rate_window_spent", "Calls spent in the window.", status, "spent")
         yield _windows("nodewright_rate_window_refused_total", "Calls answered 429.", status, "refused")
         yield _alarms(status)
+        yield _refused(self._service.refused_messages())
         yield from _ages(status)
 
 
@@ -68,9 +71,10 @@ def _jobs(status: Status) -> GaugeMetricFamily:
 
 
 def _windows(name: str, documentation: str, status: Status, field: str) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, documentation, labels=["route", "bucket"])
+    family = GaugeMetricFamily(name, documentation, labels=["account", "token", "route", "bucket"])
     for window in status.windows:
-        family.add_metric([window.route, str(window.bucket)], getattr(window, field))
+        labels = [window.account, window.token, window.route, str(window.bucket)]
+        family.add_metric(labels, getattr(window, field))
     return family
 
 
@@ -80,6 +84,11 @@ def _alarms(status: Status) -> GaugeMetricFamily:
     for code in sorted(set(codes)):
         family.add_metric([code], codes.count(code))
     return family
+
+
+def _refused(count: int) -> GaugeMetricFamily:
+    text = "Fleets sent by Celery that can never be accepted."
+    return GaugeMetricFamily("nodewright_refused_messages_total", text, count)
 
 
 def _ages(status: Status) -> Iterator[GaugeMetricFamily]:
@@ -94,6 +103,16 @@ def _ages(status: Status) -> Iterator[GaugeMetricFamily]:
 
 def install(app: FastAPI) -> None:
     """Put the routes on ``app``."""
-    app.add_api_route("/livez", livez, methods=["GET"], tags=["health"])
-    app.add_api_route("/readyz", readyz, methods=["GET"], tags=["health"])
-    app.add_api_route("/metrics", metrics, methods=["GET"], tags=["health"], response_class=Response)
+    add = app.add_api_route
+    add("/livez", livez, methods=["GET"], tags=["health"], response_model=shapes.Alive)
+    add(
+        "/readyz",
+        readyz,
+        methods=["GET"],
+        tags=["health"],
+        response_model=shapes.Ready,
+        responses={503: problem(503)},
+    )
+    text = {"description": "The gauges.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    responses: Responses = {200: text, 401: problem(401), 403: problem(403), 503: problem(503)}
+    add("/metrics", metrics, methods=["GET"], tags=["health"], response_class=Response, responses=responses)

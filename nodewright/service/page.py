@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from nodewright.service.access import PageReader
+from nodewright.service.access import PageReader, part_of
 from nodewright.service.deps import Deps
 
 _SHOWN: Final = 50
@@ -23,7 +23,9 @@ def show_page(deps: Deps, reader: PageReader) -> HTMLResponse:
     tenant = reader.tenant if reader else deps.tenant
     template = _templates().get_template("fleets.html")
     fleets = deps.service.fleets(tenant, limit=_SHOWN)
-    return HTMLResponse(template.render(fleets=fleets, status=deps.service.status()), headers=_HEADERS)
+    return HTMLResponse(
+        template.render(fleets=fleets, status=deps.service.status(part_of(reader))), headers=_HEADERS
+    )
 
 
 def _templates() -> Environment:

@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem details: every fault at once, each with its JSON pointer, code and nearest value."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Final
@@ -10,10 +11,11 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from jobs.requests import InvalidRequest, RequestFault
+from jobs.requests import InvalidRequest, RequestFault, nearest, printable
 from jobs.service import (
     AccountPaused,
     CatalogUnavailable,
+    FleetRefused,
     IdempotencyConflict,
     NotFound,
     NotUncertain,
@@ -22,6 +24,8 @@ from jobs.service import (
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 5
+_SAID: Final = 20
+"""So many faults are in the sentence; `errors` has all."""
 _SPACE: Final = "urn:nodewright:problem:"
 
 
@@ -91,25 +95,53 @@ def _database_away(error: OperationalError) -> Problem:  # noqa: ARG001 - its wo
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable", detail, headers=headers)
 
 
+def bad_parameter(
+    name: str,
+    message: str,
+    remedy: str,
+    *,
+    value: str | None = None,
+    nearest: str | None = None,
+    code: str = "invalid_parameter",
+) -> dict[str, Any]:
+    """Return one fault of a query parameter or a header, in the shape of a document's faults."""
+    shown = None if value is None else printable(value)
+    return {
+        "code": code,
+        "pointer": "",
+        "field": name,
+        "message": message,
+        "remedy": remedy,
+        "value": shown,
+        "nearest": nearest,
+        "group": None,
+        "line": None,
+    }
+
+
+def refused_parameters(faults: list[dict[str, Any]]) -> Problem:
+    """Return the refusal of a request with these faults in its parameters or headers."""
+    said = [f"{one['field']}: {one['message']}; {one['remedy']}" for one in faults[:_SAID]]
+    code = faults[0]["code"]
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, code, ". ".join(said), faults=faults)
+
+
 def _parameters(error: RequestValidationError) -> Problem:
-    faults = [
-        {
-            "code": "invalid_parameter",
-            "pointer": "",
-            "field": str(one["loc"][-1]),
-            "message": _parameter_words(one),
-            "value": one["input"] if isinstance(one.get("input"), str) else None,
-        }
-        for one in error.errors()
-    ]
-    detail = "; ".join(f"{one['field']}: {one['message']}, got {one['value']!r}" for one in faults)
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_parameter", detail, faults=faults)
+    return refused_parameters([_parameter(one) for one in error.errors()])
 
 
-def _parameter_words(one: dict[str, Any]) -> str:
-    if one["type"] == "enum":
-        return f"expected one of {one['ctx']['expected']}"
-    return str(one["msg"])
+def _parameter(one: dict[str, Any]) -> dict[str, Any]:
+    value = one["input"] if isinstance(one.get("input"), str) else None
+    context = one.get("ctx") or {}
+    if one["type"] != "enum":
+        got = "" if value is None else f", got {printable(value)!r}"
+        words = f"{str(one['msg']).removeprefix('Value error, ')}{got}"
+        return bad_parameter(str(one["loc"][-1]), words, "correct it", value=value)
+    names = tuple(re.findall(r"'([^']*)'", str(context.get("expected", ""))))
+    close = None if value is None else nearest(value, names)
+    remedy = f"did you mean `{close}`?" if close else "choose one of them"
+    message = "expected one of " + ", ".join(f"'{name}'" for name in names)
+    return bad_parameter(str(one["loc"][-1]), message, remedy, value=value, nearest=close)
 
 
 def _http(error: HTTPException) -> Problem:
@@ -122,6 +154,7 @@ _TRANSLATIONS: Final[dict[type[Exception], Callable[[Any], Problem]]] = {
     Problem: lambda error: error,
     InvalidRequest: lambda error: invalid(error.faults),
     NotFound: _not_found,
+    FleetRefused: lambda error: Problem(HTTPStatus.NOT_FOUND, "fleet_refused", str(error)),
     CatalogUnavailable: _no_catalog,
     IdempotencyConflict: lambda error: Problem(HTTPStatus.CONFLICT, "idempotency_conflict", str(error)),
     NotUncertain: lambda error: Problem(HTTPStatus.CONFLICT, "not_uncertain", str(error)),

@@ -1,4 +1,9 @@
-"""A request's id, in and out: taken from ``X-Request-Id`` where it is usable, in every answer and log line."""
+"""A request's id, in and out, and the caller's trace.
+
+The id is taken from ``X-Request-Id`` where it is usable, and stands in every answer, every log line and the
+fleet's row. ``traceparent`` (W3C trace context) is kept with the fleet and in log lines; a malformed one is ignored, as
+W3C asks.
+"""
 
 import re
 import time
@@ -14,10 +19,27 @@ from nodewright.logs import FilteringBoundLogger
 from nodewright.service.problems import Problem
 
 HEADER: Final = "X-Request-Id"
+TRACE_HEADER: Final = "traceparent"
 _USABLE: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TRACE: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+_LONGEST_TRACE: Final = 256
 
 
-class RequestIds:
+def traceparent(value: str) -> str | None:
+    """Return a W3C trace context if it is one, else None.
+
+    >>> traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+    >>> traceparent("00-00000000000000000000000000000000-00f067aa0ba902b7-01")
+    """
+    found = _TRACE.fullmatch(value) if len(value) <= _LONGEST_TRACE and value.isprintable() else None
+    if found is None or found[1] == "ff" or not found[2].strip("0") or not found[3].strip("0"):
+        return None
+    # Later versions may say more at the end; the first one does not.
+    return None if found[1] == "00" and found[4] else value
+
+
+class Tracing:
     """ASGI middleware: gives each request its id, logs it, and answers for what nobody else caught."""
 
     def __init__(self, app: ASGIApp, log: FilteringBoundLogger) -> None:
@@ -29,9 +51,12 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(HEADER, "")
+        headers = Headers(scope=scope)
+        given = headers.get(HEADER, "")
         exchange = _Exchange(given if _USABLE.fullmatch(given) else uuid.uuid4().hex, send)
-        scope.setdefault("state", {})["request_id"] = exchange.request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = exchange.request_id
+        state["traceparent"] = traceparent(headers.get(TRACE_HEADER, ""))
         began = time.perf_counter()
         try:
             await self._app(scope, receive, exchange.send)
@@ -62,7 +87,9 @@ class _Exchange:
 
 def _facts(scope: Scope) -> dict[str, Any]:
     # No query: what somebody puts there by mistake must not end in a log.
-    return {"method": scope["method"], "path": scope["path"], "request_id": scope["state"]["request_id"]}
+    state = scope["state"]
+    facts = {"method": scope["method"], "path": scope["path"], "request_id": state["request_id"]}
+    return {**facts, "traceparent": state["traceparent"]} if state["traceparent"] else facts
 
 
 def _failure(request: Request) -> ASGIApp:

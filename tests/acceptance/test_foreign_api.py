@@ -55,9 +55,12 @@ def test_a_workers_log(settings, tmp_path):
     lines = [json.loads(line) for line in written if line and line != "worker: Warm shutdown (MainProcess)"]
     created = {line["job"] for line in lines if line["event"] == "create"}
     assert created == {job["id"] for job in printed["jobs"]}
-    assert {line["event"] for line in lines} <= {"worker starts", "create", "worker ends"} | {
-        "a new epoch begins: admission waits for reconcile"
-    }
+    assert {line["event"] for line in lines} <= {
+        "worker starts",
+        "the worker serves",
+        "create",
+        "worker ends",
+    } | {"a new epoch begins: admission waits for reconcile"}
 
 
 def test_an_api_that_fails(settings, tmp_path):

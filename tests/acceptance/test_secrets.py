@@ -1,6 +1,7 @@
 import base64
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from tests.acceptance.stack import children, environment, run, until, up
 
 pytestmark = pytest.mark.stack
 TOKEN = "d1st1nct1ve-t0ken-0f-the-acc0unt"
+STORED = "an0ther-acc0unts-t0ken-kept-sealed"
 PASSWORD = "Gl4di0lus+Kn1fe/7"
 USER_DATA = "#cloud-config\nchpasswd: {list: 'root:0rchid-Tr0wel'}\n"
 FLEET = f"""
@@ -21,18 +23,23 @@ name: web
 groups:
   - {{name: a, count: 12, type: g6-nanode-1, region: us-east, image: linode/ubuntu24.04,
      root_pass: {json.dumps(PASSWORD)}, user_data: {json.dumps(USER_DATA)}}}
+  - {{name: b, count: 2, type: g6-nanode-1, region: us-east, image: linode/ubuntu24.04, reveal_root_pass: true}}
 """
 
 
-def spellings():
+GIVEN = {
+    "token": TOKEN,
+    "stored token": STORED,
+    "password": PASSWORD,
+    "user data": USER_DATA,
+    "word": "0rchid-Tr0wel",
+}
+
+
+def spellings(secrets=GIVEN):
     """Return each secret as it might lie about: plain, as JSON, quoted for a URL, in base64 at each alignment."""
     found = {}
-    for name, secret in {
-        "token": TOKEN,
-        "password": PASSWORD,
-        "user data": USER_DATA,
-        "word": "0rchid-Tr0wel",
-    }.items():
+    for name, secret in secrets.items():
         found[name] = {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}
         for shift in range(3):
             coded = base64.b64encode(b"\0" * shift + secret.encode()).decode()
@@ -40,9 +47,9 @@ def spellings():
     return {name: {one.encode() for one in words if len(one) > 8} for name, words in found.items()}
 
 
-def leaks(places):
+def leaks(places, secrets=GIVEN):
     """Return which secret is found where."""
-    words = spellings()
+    words = spellings(secrets)
     return [
         f"{name} in {place}"
         for place, content in places.items()
@@ -108,13 +115,15 @@ def test_the_search_finds_what_is_there():
 
 
 def test_no_secret_in_the_clear(tmp_path):
-    """Database, write-ahead log, broker, logs, command lines and all that is printed hold no password, token or user
-    data: neither while messages wait in the broker, nor while it runs, nor at the end.
+    """Database, write-ahead log, broker, logs, command lines and all that is printed hold no password, token, API key
+    or user data: neither while messages wait in the broker, nor while it runs, nor at the end. A password that is made
+    to be revealed is printed once, and so is an API key.
     """
     home = tmp_path / "home"
     fleet = tmp_path / "fleet.yaml"
     fleet.write_text(FLEET)
-    options = SimulatorOptions(tokens=(TOKEN,), boot=0.5, create_limit=8, create_window=3)
+    tokens = (TOKEN, f"{STORED}@second")
+    options = SimulatorOptions(tokens=tokens, boot=0.5, create_limit=8, create_window=3)
     with background(options) as api:
         env = environment(
             home,
@@ -126,6 +135,12 @@ def test_no_secret_in_the_clear(tmp_path):
         log = tmp_path / "up.log"
         places = {}
         with up(env, log) as process:
+            added = run(env, "accounts", "add", "second", stdin=STORED)
+            assert added.returncode == 0, added.stderr
+            mapped = ("tenants", "set", "default", "--account", "default", "--account", "second")
+            assert run(env, *mapped).returncode == 0
+            key = run(env, "keys", "create", "--name", "ci").stdout.strip()
+            until(lambda: _is_served(home, "second"), 60)
             (worker,) = [pid for pid, words in children(process.pid).items() if " worker " in words]
             os.kill(worker, signal.SIGSTOP)
             sent = run(env, "submit", str(fleet), "--json")
@@ -142,7 +157,10 @@ def test_no_secret_in_the_clear(tmp_path):
                 ["show", first],
                 ["show", first, "--json"],
                 ["doctor"],
-                ["accounts"],
+                ["accounts", "list", "--json"],
+                ["accounts", "rotate"],
+                ["keys", "list", "--json"],
+                ["tenants", "list"],
                 ["jobs", "--csv"],
             ):
                 done = run(env, *command)
@@ -154,10 +172,28 @@ def test_no_secret_in_the_clear(tmp_path):
             places["the broker at the end"] = dump(home)
             places["rows"] = columns(home)
             places |= {f"running: {path}": content for path, content in files(home).items()}
-        places["submit"] = (sent.stdout + sent.stderr).encode()
+        shown = re.search(r"root password \(not shown again\): (\S+)", sent.stderr)[1]
+        places["submit"] = (sent.stdout + sent.stderr).replace(shown, "").encode()
+        places["accounts add"] = (added.stdout + added.stderr).encode()
         places["up"] = log.read_bytes()
         places |= files(home)
         made = api.world.audit.report(api.world.instances.values(), 0.0)
     assert json.loads(places[f"jobs --fleet {name} --json"])["jobs"][0]["state"] == "running"
-    assert len(made["instances"]) == 12
+    assert len(made["instances"]) == 14
+    assert {one["account"] for one in made["instances"]} == {"simulated", "second"}
     assert leaks(places) == []
+    assert leaks(places, {"made password": shown, "API key": key.rpartition("_")[2]}) == []
+
+
+def _is_served(home, account):
+    """Whether the worker has taken an account in: its catalog is read, and reconcile has been through."""
+    words = """
+        SELECT count(*) FROM accounts, installation
+        WHERE accounts.id = :account AND accounts.epoch = installation.epoch
+        AND accounts.id IN (SELECT account_id FROM catalogs)
+    """
+    engine = create_engine(f"sqlite:///{home / 'nodewright.db'}")
+    with engine.connect() as connection:
+        found = connection.execute(text(words), {"account": account}).scalar_one()
+    engine.dispose()
+    return found == 1

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import func, select
 
 from api_client import LinodeClient
+from jobs.accounts import fingerprint
 from jobs.database import Database
 from jobs.fleets import Guards
 from jobs.records import installation, job_events, jobs
@@ -16,7 +17,7 @@ from simulator import SimulatorOptions, background
 from tests.acceptance.stack import until
 from worker.cache import CatalogCache, connect
 from worker.config import Pace, WorkerConfig
-from worker.engine import Engine, Identity, Parts, fingerprint
+from worker.engine import Engine, Identity, Parts
 from worker.loop import Loop
 from worker.reconcile import Reconcile
 from worker.refresh import Refresh

@@ -149,6 +149,12 @@ def test_profile_tells_the_scopes(api, client):
     assert reply.token_recognised is True
 
 
+def test_account_tells_its_own_id(api, client):
+    """The account has an id of its own, which every token of it is told."""
+    api.on("GET", "/v4/account", {"euuid": "E1AF5EEC-526F-487D-B317EBEB34C87D71", "balance": 0})
+    assert client.account().value.euuid == "E1AF5EEC-526F-487D-B317EBEB34C87D71"
+
+
 @pytest.mark.parametrize(("headers", "expected"), [({"X-OAuth-Scopes": "unknown"}, False), ({}, None)])
 def test_an_unrecognised_token_is_told(api, client, headers, expected):
     """A public read succeeds with a token that the API does not know; only the scopes give it away."""

@@ -152,8 +152,9 @@ def twisted() -> Iterator[tuple[Schedule, int]]:
     """Strangers, forgotten sends, vanished instances, catalogs that change, lost keys, faults of the delete."""
     for world in ("stranger", "forgotten", "forgotten_grant", "vanish_booting", "vanish_running", "untag"):
         yield Schedule(world=world), 1
-    for world in ("bad_catalog", "intake", "intake_bad", "intake_cancel", "lost_key"):
+    for world in ("bad_catalog", "intake", "intake_bad", "intake_cancel", "lost_key", "elsewhere"):
         yield Schedule(world=world), 1
+    yield Schedule(world="elsewhere", replies=(Reply("reset_after", "yes"),)), 1
     yield Schedule(world="bad_catalog_later", replies=(Reply("reset_after", "no"),)), 1
     yield Schedule(world="parked", extra=(LOST,)), 0
     stuck = {"action": "boot_stuck", "method": "POST", "route": "/linode/instances"}

@@ -26,6 +26,7 @@ from sqlalchemy import Table, select
 
 from api_client import Clock, LinodeClient
 from jobs import admission, house
+from jobs.accounts import fingerprint
 from jobs.admission import Limit
 from jobs.catalog import Catalog
 from jobs.database import Database, Transaction
@@ -43,7 +44,7 @@ from simulator.limits import Bucket, Limits
 from tests.explorer.schedule import Schedule
 from tests.explorer.twists import TWISTS
 from worker.config import Pace, WorkerConfig
-from worker.engine import Engine, Identity, Parts, fingerprint
+from worker.engine import Engine, Identity, Parts
 from worker.lookup import Lookup
 from worker.loop import Loop
 from worker.reconcile import Reconcile
@@ -373,7 +374,7 @@ class Machine:
             else:
                 accepted = self.service().submit(request, tenant="default", actor="person")
             self.fleet_id = accepted.fleet.id
-        if world in {"stranger", "forgotten", "bad_catalog"}:
+        if world in {"stranger", "forgotten", "bad_catalog", "elsewhere"}:
             twist.start(self)
 
     def _incarnations(self) -> Iterator[Process]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cryptography.fernet import Fernet
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
-from jobs import house
+from jobs import house, tenants
 from jobs.queries import CATALOG_KINDS
-from jobs.records import chores, jobs
+from jobs.records import accounts, chores, installation, jobs
 from jobs.states import State
 from jobs.vault import Vault
 from simulator import Token
@@ -128,6 +128,16 @@ def _cancel(machine: Machine) -> None:
         machine.service().cancel(machine.fleet_id, "default", actor="person")
 
 
+def _elsewhere(machine: Machine) -> None:
+    """The job waits for another account of its tenant, which nobody serves: this one takes it over."""
+    with machine.quietly(), machine.database.write() as tx:
+        epoch = tx.execute(select(installation.c.epoch)).scalar_one()
+        row = {"id": "other", "epoch": epoch, "faults": 0, "created_at": tx.now}
+        tx.execute(insert(accounts), row)
+        tenants.map_accounts(tx, "default", ("default", "other"))
+        tx.execute(update(jobs).values(account_id="other"))
+
+
 TWISTS: Mapping[str, Twist] = {
     "": Twist(RUNNING),
     "stranger": Twist(FAILED, start=_stranger),
@@ -153,5 +163,6 @@ TWISTS: Mapping[str, Twist] = {
     ),
     "lost_key": Twist(FAILED, start=_lose_key),
     "stuck": Twist(FAILED),
+    "elsewhere": Twist(RUNNING, start=_elsewhere),
     "untag": Twist(RUNNING, after=lambda m: _when(m, State.RUNNING, _untag)),
 }

@@ -1,10 +1,13 @@
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from random import Random
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from jobs import keys
 from jobs.records import api_keys
+from tests.support.fleets import add_tenant
 
 
 @pytest.fixture
@@ -53,11 +56,91 @@ def test_a_revoked_key_is_nobodys(database, key):
     assert not keys.revoke(database, "nwk_unknown")
 
 
-def test_a_key_expires(database, clock, key):
-    """A key is good before its expiry and no longer at it."""
-    with database.write() as tx:
-        tx.execute(update(api_keys).values(expires_at=clock.at(10)))
+def test_a_key_expires(database, clock):
+    """A key is good before its lifetime is over and no longer at it."""
+    key = keys.create_key(
+        database, tenant="default", name="brief", dice=Random(4), lifetime=timedelta(seconds=10)
+    )
     clock.advance(9.999)
     assert keys.check(database, key) is not None
     clock.advance(0.001)
     assert keys.check(database, key) is None
+
+
+def used_at(database):
+    """Return when the only key was last used, as the table says."""
+    with database.read() as tx:
+        return tx.execute(select(api_keys.c.used_at)).scalar_one()
+
+
+def test_a_use_is_noted_at_most_once_a_minute(database, clock, key):
+    """The first use is written down, and of a key in steady use one in a minute."""
+    assert used_at(database) is None
+    first = clock.now
+    keys.check(database, key)
+    assert used_at(database) == first
+    clock.advance(59.999)
+    keys.check(database, key)
+    assert used_at(database) == first
+    clock.advance(0.001)
+    keys.check(database, key)
+    assert used_at(database) == clock.now
+
+
+def test_a_wrong_key_is_no_use(database, key):
+    """A try with a wrong secret, or with a revoked key, is not noted as a use."""
+    keys.check(database, key[:-1])
+    keys.revoke(database, keys.key_id(key))
+    keys.check(database, key)
+    assert used_at(database) is None
+
+
+def test_many_uses_at_once(database, key):
+    """A key that many requests use at the same moment is good for each of them."""
+    with ThreadPoolExecutor(20) as pool:
+        found = list(pool.map(lambda _: keys.check(database, key), range(40)))
+    assert all(found)
+
+
+def test_keys_are_listed_without_their_secrets(database, clock, key):
+    """A list shows every key's prefix, tenant, scopes and state, a tenant's alone if asked, and no secret."""
+    add_tenant(database, "acme")
+    clock.advance(1)
+    other = keys.create_key(
+        database, tenant="acme", name="ci", dice=Random(5), lifetime=timedelta(seconds=1), scopes=("read",)
+    )
+    third = keys.create_key(database, tenant="acme", name="old", dice=Random(6))
+    keys.revoke(database, keys.key_id(third))
+    clock.advance(1)
+    with database.read() as tx:
+        found = keys.list_keys(tx)
+        own = keys.list_keys(tx, tenant="acme")
+        assert keys.find_key(tx, keys.key_id(other)) == own[[one.name for one in own].index("ci")]
+        assert keys.find_key(tx, "nwk_unknown") is None
+    shown = {(one.id, one.tenant, one.name, one.scopes, one.state) for one in found}
+    assert shown == {
+        (keys.key_id(key), "default", "ci", ("submit", "read"), "valid"),
+        (keys.key_id(other), "acme", "ci", ("read",), "expired"),
+        (keys.key_id(third), "acme", "old", keys.SCOPES, "revoked"),
+    }
+    assert {one.tenant for one in own} == {"acme"}
+    assert not any(one.rpartition("_")[2] in repr(found) for one in (key, other, third))
+
+
+def test_whether_any_key_is_valid(database, clock):
+    """A key that is revoked or expired opens nothing, and does not count as one."""
+
+    def any_valid():
+        with database.read() as tx:
+            return keys.any_valid(tx)
+
+    assert not any_valid()
+    brief = {"tenant": "default", "name": "brief", "lifetime": timedelta(seconds=5)}
+    keys.create_key(database, dice=Random(1), **brief)
+    assert any_valid()
+    clock.advance(5)
+    assert not any_valid()
+    lasting = keys.create_key(database, tenant="default", name="lasting", dice=Random(2))
+    assert any_valid()
+    keys.revoke(database, keys.key_id(lasting))
+    assert not any_valid()

@@ -5,9 +5,9 @@ from random import Random
 import pytest
 from sqlalchemy import event, insert, text
 
-from jobs import admission, fleets, queries, transitions
+from jobs import admission, fleets, places, queries, transitions
 from jobs.identity import new_ids
-from jobs.queries import JobFilter
+from jobs.listing import JobFilter, list_jobs, place_of
 from jobs.records import job_events, jobs
 from jobs.states import State
 from tests.support.fleets import (
@@ -125,14 +125,23 @@ def test_hot_statements_walk_an_index(crowded, clock):
     database, big, small = crowded
     where = JobFilter(fleet_id=big)
     with database.read() as tx:
-        page = queries.list_jobs(tx, tenant=TENANT, where=where, limit=100)
+        page = list_jobs(tx, tenant=TENANT, where=where, limit=100)
+    failed = JobFilter(error_code="no_capacity")
     labels = [f"made-{number}" for number in range(500)]
 
     def admit(tx):
         granted = admission.admit(tx, account_id=ACCOUNT, token_id=TOKEN, actor=ACTOR, most=20).granted
         assert granted, "there was something to admit"
 
+    move_in(database, account="idle", token="idle-token")
+
+    def take_over(tx):
+        found = places.movable(tx, "idle", [TENANT], 20)
+        assert places.take_over(tx, "idle", found, actor=ACTOR) == 20, "there was something to take over"
+
     acts = {
+        "take over": take_over,
+        "spread": lambda tx: places.lanes(tx, [ACCOUNT, "idle"]),
         "anything ready": lambda tx: admission.anything_ready(tx, ACCOUNT),
         "next snooze": lambda tx: admission.next_snooze(tx, ACCOUNT),
         "admit": admit,
@@ -147,14 +156,17 @@ def test_hot_statements_walk_an_index(crowded, clock):
         "secrets": fleets.keeps_secrets,
         "fleet": lambda tx: queries.find_fleet(tx, small, tenant=TENANT),
         "fleet by name": lambda tx: queries.find_fleet(tx, "small", tenant=TENANT),
-        "first page": lambda tx: queries.list_jobs(tx, tenant=TENANT, where=JobFilter(), limit=100),
-        "first page of a fleet": lambda tx: queries.list_jobs(tx, tenant=TENANT, where=where, limit=100),
-        "next page of a fleet": lambda tx: queries.list_jobs(
-            tx, tenant=TENANT, where=where, limit=100, after=page[-1]
+        "first page": lambda tx: list_jobs(tx, tenant=TENANT, where=JobFilter(), limit=100),
+        "first page of a fleet": lambda tx: list_jobs(tx, tenant=TENANT, where=where, limit=100),
+        "next page of a fleet": lambda tx: list_jobs(
+            tx, tenant=TENANT, where=where, limit=100, after=place_of(page[-1], where)
         ),
-        "next page": lambda tx: queries.list_jobs(
-            tx, tenant=TENANT, where=JobFilter(), limit=100, after=page[-1]
+        "next page": lambda tx: list_jobs(tx, tenant=TENANT, where=JobFilter(), limit=100, after=page[-1].id),
+        "by label": lambda tx: list_jobs(
+            tx, tenant=TENANT, where=JobFilter(label="made-0007"), limit=100, after=page[-1].id
         ),
+        "by error": lambda tx: list_jobs(tx, tenant=TENANT, where=failed, limit=100),
+        "since": lambda tx: list_jobs(tx, tenant=TENANT, where=JobFilter(since=tx.now), limit=100),
         "job": lambda tx: queries.job_detail(tx, queries.find_job(tx, page[0].id, tenant=TENANT)),
         "labels": lambda tx: queries.taken_labels(tx, ACCOUNT, labels),
     }

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 from random import Random
 from uuid import uuid4
 
@@ -8,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs import admission, house, transitions
 from jobs import fleets as fleet_rows
-from jobs.fleets import Guards
+from jobs.fleets import Guards, Trace
 from jobs.records import accounts, fleets, job_events, jobs, tenants
 from jobs.requests import InvalidRequest
 from jobs.service import (
@@ -94,10 +95,11 @@ def test_a_fleet_becomes_rows(database, clock):
     done = send(
         service,
         fleet_request({"count": 2}, {"type": "g6-standard-2"}, priority=3, tags=["prod"]),
-        request_id="r1",
+        trace=Trace("r1", "00-" + "1" * 32 + "-" + "2" * 16 + "-01"),
     )
     assert done.fleet.states == {"queued": 3}
     assert (done.fleet.count, done.replayed, done.faults) == (3, False, ())
+    assert (done.fleet.request_id, done.fleet.traceparent[:5]) == ("r1", "00-11")
     assert woken == [1]
     found = service.jobs(TENANT, fleet="web")
     assert [(job.position, job.label, job.type, job.hourly_microusd) for job in found] == [
@@ -150,8 +152,9 @@ def test_a_failure_half_way_leaves_nothing(database):
     request = fleet_request({"count": 3})
     service = make_service(database)
     draft = service._draft(
-        request, [["web-0001", "web-0002", "web-0003"]], None, catalog(), TENANT, ACTOR, str(uuid4()), None
+        request, [["web-0001", "web-0002", "web-0003"]], None, catalog(), TENANT, ACTOR, str(uuid4()), Trace()
     )
+    draft = replace(draft, homes=[ACCOUNT] * 3, pins=[False])
     with pytest.raises(IntegrityError), database.write() as tx:
         fleet_rows.insert_fleet(tx, draft, guards=Guards(), dice=Random(1))
     assert (counts(database), guard(database)) == before
@@ -173,9 +176,10 @@ def test_the_first_catalog_settles_what_waited(database):
     service = make_service(database, catalogs=lambda _account: None)
     request = fleet_request({"count": 2}, {"type": "g6-gone-1"}, {"region": "eu-west"})
     done = service.accept(request, fleet_id=str(uuid4()), tenant=TENANT, actor=ACTOR)
+    intake = {"account_id": ACCOUNT, "actor": ACTOR, "guards": Guards()}
     with database.write() as tx:
-        assert fleet_rows.validate_submitted(tx, catalog(), account_id=ACCOUNT, actor=ACTOR) == 4
-        assert fleet_rows.validate_submitted(tx, catalog(), account_id=ACCOUNT, actor=ACTOR) == 0
+        assert fleet_rows.validate_submitted(tx, catalog(), **intake) == 4
+        assert fleet_rows.validate_submitted(tx, catalog(), **intake) == 0
     assert service.fleet(done.fleet.id, TENANT).states == {"rejected": 1, "queued": 3}
     with database.write() as tx:
         fleet_rows.release(tx, TENANT)

@@ -218,7 +218,7 @@ def found(source):
     return Case(
         f"found {source}",
         source,
-        lambda tx, job: transitions.found(tx, job, actor=ACTOR),
+        lambda tx, job: transitions.found(tx, job, actor=ACTOR, account_id=job.account_id),
         State.UNCERTAIN,
         Event.FOUND,
         {"last_unknown_at": NOW, "lease_until": None, "run_after": NOW},
@@ -439,8 +439,9 @@ def everything(database, job):
 
 
 def test_every_row_of_the_law_is_some_transitions():
-    """The cases above, admission and the watch cover every row of the law."""
-    elsewhere = {(State.QUEUED, Event.ADMITTED), (State.BOOTING, Event.SEEN_RUNNING)}
+    """The cases above, admission, take-over and the watch cover every row of the law."""
+    many = {(State.QUEUED, Event.ADMITTED), (State.QUEUED, Event.TAKEN_OVER)}
+    elsewhere = many | {(State.BOOTING, Event.SEEN_RUNNING)}
     covered = {(case.source, case.event) for case in CASES} | elsewhere
     assert {(row.source, row.event) for row in TRANSITIONS} - covered == set()
 

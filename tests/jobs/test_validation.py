@@ -98,6 +98,8 @@ def test_a_good_request():
         ({"stackscript_data": {"a": "b"}, "stackscript_id": 3}, []),
         ({"root_pass": "password1"}, [("weak_password", "root_pass")]),
         ({"root_pass": "correct-horse-9"}, []),
+        ({"root_pass": "correct-horse-9", "reveal_root_pass": True}, [("invalid_request", "reveal_root_pass")]),
+        ({"reveal_root_pass": True}, []),
         ({"user_data": "ü" * 32767}, []),
         ({"user_data": "ü" * 32768}, [("user_data_too_large", "user_data")]),
         ({"tags": ["ab"]}, [("invalid_request", "tags/0")]),
@@ -136,6 +138,7 @@ def test_faults(change, expected):
         ({"image": None, "booted": False}, []),
         ({"image": None, "backup_id": 3}, []),
         ({"image": None, "booted": False, "root_pass": "correct-horse-9"}, [("no_effect", "root_pass")]),
+        ({"image": None, "booted": False, "reveal_root_pass": True}, [("no_effect", "reveal_root_pass")]),
         ({"image": None, "booted": False, "authorized_users": ["ann"]}, [("no_effect", "authorized_users")]),
     ],
 )

@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 
 from jobs.vault import UnreadableSecretError, Vault, new_key
@@ -53,3 +55,20 @@ def test_a_vault_shows_no_key():
     """The repr of a vault is blank."""
     key = new_key()
     assert key not in repr(Vault([key]))
+
+
+def test_a_damaged_secret_is_not_rotated():
+    """What no key opens is not sealed anew."""
+    with pytest.raises(UnreadableSecretError, match="cannot be opened"):
+        Vault([new_key()]).rotate(Vault([new_key()]).seal(DOCUMENT))
+
+
+def test_marks_tell_contents_apart_and_need_a_key():
+    """A mark is the same for the same content and key, another for another of either, and goes with each key."""
+    old, new = new_key(), new_key()
+    (mark,) = Vault([old]).marks(b"a")
+    assert Vault([old]).marks(b"a") == (mark,)
+    assert Vault([old]).marks(b"b") != (mark,)
+    assert Vault([new]).marks(b"a") != (mark,)
+    assert Vault([new, old]).marks(b"a")[1] == mark
+    assert mark != hashlib.sha256(b"a").hexdigest()

@@ -47,7 +47,10 @@ def _options(**changes):
         ({"count": "-3"}, "--count: must be greater than or equal to 1, got -3"),
         ({"count": "10001"}, "asks for 10001 instances, and one fleet may have 10000; split it"),
         ({"count": "2.5"}, "expected a whole number, got '2.5'"),
-        ({"count": "51"}, "51 instances are more than the 50 left of 50; ask for fewer, or raise"),
+        (
+            {"count": "51"},
+            "51 instances are more than the 50 left of 50; ask for fewer, or have the guard raised",
+        ),
         ({"tags": "a,x y z"}, "--tags: the tag has 1 characters, and a tag has 3 to 50, got 'a'"),
     ],
 )

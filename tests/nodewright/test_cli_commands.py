@@ -3,6 +3,11 @@ import json
 
 import pytest
 
+from jobs import keys
+from nodewright import serving
+from nodewright.failures import BadInput
+from nodewright.settings import Settings
+
 PLANS = ("g6-nanode-1", "g6-nanode-9")
 SPEC = ["--type", "g6-nanode-1", "--region", "us-east", "--image", "linode/debian12"]
 
@@ -247,9 +252,19 @@ def test_migrate(run, tmp_path):
 def test_serve_refuses_other_machines_without_a_key(run, tmp_path):
     """Beyond loopback the service refuses to listen without an API key."""
     env = {"NODEWRIGHT_HOME": str(tmp_path), "NODEWRIGHT_API_KEY": "", "NODEWRIGHT_DATABASE_URL": ""}
+    run("migrate", env=env)
     done = run("serve", "--host", "0.0.0.0", "--port", "18999", env=env)
     assert done.exit_code == 2
-    assert "no API key is set" in done.stderr
+    assert "there is no API key; make one with `nodewright keys create`" in done.stderr
+
+
+def test_a_key_in_the_table_counts(site):
+    """A valid key that `keys create` made lets the service listen beyond loopback; a revoked one does not."""
+    settings = Settings.load({})
+    serving._refuse_without_key(settings, "0.0.0.0", site.database)
+    keys.revoke(site.database, keys.key_id(site.key))
+    with pytest.raises(BadInput, match="there is no API key"):
+        serving._refuse_without_key(settings, "0.0.0.0", site.database)
 
 
 def test_doctor(served, run):

@@ -95,7 +95,7 @@ def test_the_client_against_the_service(served, document):
         assert [job.label for job in client.jobs(fleet="web", limit=2)] == ["web-0001", "web-0002"]
         assert client.job(next(client.jobs()).id).timeline
         assert [one.id for one in client.fleets()] == [fleet.id]
-        assert client.cancel(fleet.id)["cancelled"] == 3
+        assert client.cancel(fleet.id).cancelled == 3
         assert client.fleet("web").settled
         assert not client.fleet("web").all_running
 
@@ -110,7 +110,10 @@ def test_it_imports_beside_foreign_packages(tmp_path):
     """`from nodewright import Client` works where the working folder's `jobs` and `worker` are somebody else's."""
     for name in ("jobs", "worker", "api_client", "simulator"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a foreign package was imported')")
-    code = "import sys; from nodewright import Client; print(sorted({'jobs', 'worker'} & set(sys.modules)))"
+    foreign = "{'jobs', 'worker', 'api_client', 'simulator', 'celery', 'sqlalchemy', 'fastapi'}"
+    code = (
+        f"import sys; from nodewright import AsyncClient, Client; print(sorted({foreign} & set(sys.modules)))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )

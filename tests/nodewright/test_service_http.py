@@ -163,6 +163,16 @@ def test_metrics(http, document):
     assert 'nodewright_jobs{state="queued"} 3.0' in http.get("/metrics").text
 
 
+def test_a_fleet_that_celery_refused(http, served):
+    """Who asks for a fleet whose message was refused is told why, and the refusals are counted."""
+    fleet_id = "018f0000-0000-7000-8000-000000000000"
+    served.deps.service.refuse_message(fleet_id, "name: is required; add it")
+    answer = http.get(f"/v1/fleets/{fleet_id}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "fleet_refused")
+    assert "name: is required" in answer.json()["detail"]
+    assert "nodewright_refused_messages_total 1.0" in http.get("/metrics").text
+
+
 def test_the_page_lists_fleets_and_escapes_names(http, document):
     """The page shows the fleets, and nothing that somebody typed becomes markup."""
     http.post("/v1/fleets", json=document(label_pattern="w-{index}", name="a<b>"))

@@ -1,12 +1,14 @@
 """The pages hold to the code: what is not documented fails here."""
 
 import ast
+import json
 import re
 from pathlib import Path
 from random import Random
 
 import pytest
 import yaml
+from jsonschema_rs import Draft202012Validator
 from sqlalchemy import text
 
 from jobs.database import Database
@@ -45,6 +47,19 @@ def _first_column(page, heading=None):
 def test_generated_parts_are_fresh(page):
     """What is generated is what the code says now; `make docs` writes it again."""
     assert gendocs.page(page) == (DOCS / page).read_text()
+
+
+@pytest.mark.parametrize("name", gendocs.FILES)
+def test_generated_files_are_fresh(name):
+    """A file that is generated as a whole is what the code says now."""
+    assert gendocs.FILES[name]() == (DOCS / name).read_text()
+
+
+def test_the_example_files_fit_their_schema():
+    """An editor that reads the schema finds nothing wrong in the examples."""
+    schema = Draft202012Validator(json.loads((DOCS / "reference/fleet.schema.json").read_text()))
+    for path in (ROOT / "examples").glob("*.yaml"):
+        schema.validate(yaml.safe_load(path.read_text()))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)

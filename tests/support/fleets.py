@@ -65,7 +65,6 @@ def make_service(database: Database, **parts: Any) -> Service:
         "catalogs": lambda _account: found,
         "notify": lambda: None,
         "dice": Random(7),
-        "account_id": ACCOUNT,
     }
     return Service(database, **{**usual, **parts})
 
@@ -152,6 +151,7 @@ def job_row(
         "image": GROUP["image"],
         "booted": True,
         "priority": 0,
+        "pinned": False,
         "state": state.value,
         "version": 1,
         "attempt": 1,

@@ -14,6 +14,7 @@ from api_client import Clock, LinodeClient
 from jobs import chores as chore_rows
 from jobs import fleets as fleet_rows
 from jobs import house
+from jobs.accounts import fingerprint
 from jobs.database import Database
 from jobs.records import accounts, chores, installation, job_events, jobs
 from jobs.schema import upgrade
@@ -23,7 +24,7 @@ from simulator import Bucket, Faults, Limits, World, WorldSettings, WorldTranspo
 from tests.support.clock import FakeClock
 from tests.support.fleets import ACCOUNT, catalog, fleet_request, make_service, read_job, timeline
 from worker.config import Pace, WorkerConfig
-from worker.engine import Engine, Identity, Parts, fingerprint
+from worker.engine import Engine, Identity, Parts
 from worker.loop import Loop
 
 TOKEN = "simulated-token"
@@ -65,13 +66,7 @@ class Rig:
         self.catalog = catalog()
         self.published = []
         self.dice = Random(3)
-        transport = Written(self.world, self.wall, strict_bodies=True, on_delay=self.clock.advance)
-        self.client = LinodeClient(
-            TOKEN,
-            base_url="http://world/v4",
-            transport=transport,
-            clock=Clock(monotonic=self.clock.monotonic, wall=self.wall),
-        )
+        self.client = self.make_client(TOKEN)
         self.engine = self.worker("worker-1", pace or Pace())
         self.loop = self.make_loop()
         self.loop.prepare()
@@ -84,7 +79,16 @@ class Rig:
         """Return the time in epoch seconds."""
         return self.clock.now.timestamp()
 
-    def worker(self, name, pace=None, **parts):
+    def make_client(self, token):
+        """Return a client of the world that holds a token."""
+        return LinodeClient(
+            token,
+            base_url="http://world/v4",
+            transport=Written(self.world, self.wall, strict_bodies=True, on_delay=self.clock.advance),
+            clock=Clock(monotonic=self.clock.monotonic, wall=self.wall),
+        )
+
+    def worker(self, name, pace=None, *, account=ACCOUNT, token=TOKEN, **parts):
         """Return another worker's engine."""
         with self.database.read() as tx:
             found = tx.execute(select(installation.c.id)).scalar_one()
@@ -97,13 +101,13 @@ class Rig:
             monotonic=self.clock.monotonic,
             dice=self.dice,
         )
-        identity = Identity(found, ACCOUNT, fingerprint(TOKEN), name)
+        identity = Identity(found, account, fingerprint(token), name)
         return Engine(replace(usual, **parts), identity, pace or self.engine.pace)
 
-    def make_loop(self, *duties, engine=None, log=None):
+    def make_loop(self, *duties, engine=None, log=None, **options):
         """Return a loop whose chores run at once."""
         limits = WorkerConfig("", "", "", "").limits
-        return Loop(engine or self.engine, duties, Inline(), limits=limits, log=log)
+        return Loop(engine or self.engine, duties, Inline(), limits=limits, log=log, **options)
 
     def submit(self, *groups, **fleet):
         """Submit a fleet; return its view."""

@@ -7,13 +7,14 @@ from sqlalchemy.exc import OperationalError
 
 from api_client import LinodeClient, Metadata
 from jobs import transitions
+from jobs.accounts import fingerprint
 from jobs.records import accounts
 from jobs.states import State
 from jobs.vault import Vault, new_key
 from tests.support.fleets import catalog, job_columns, set_job
 from worker.app import TIMEOUTS
 from worker.config import Pace
-from worker.engine import SnoozeError, fingerprint
+from worker.engine import SnoozeError
 
 PASSWORD = "aComplexP@ssw0rd-of-mine"
 

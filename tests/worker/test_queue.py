@@ -12,7 +12,9 @@ from celery.contrib.testing.worker import start_worker
 from sqlalchemy.exc import OperationalError
 
 from jobs.fleets import Guards
-from jobs.records import fleets, jobs
+from jobs.records import fleets, jobs, refused_messages
+from jobs.refusals import KEPT
+from jobs.service import FleetRefused, NotFound
 from tests.support.fleets import GROUP, catalog, make_service
 from worker.app import (
     CREATE_TASK,
@@ -155,6 +157,31 @@ def test_a_message_that_cannot_be_accepted(rig, lines, message):
     assert facts["reason"]
     assert SECRET not in str(lines)
     assert rows(rig, fleets) == []
+    assert service.refused_messages() == 1
+    (kept,) = rows(rig, refused_messages)
+    assert kept.reason == facts["reason"]
+
+
+def test_who_asks_for_a_refused_fleet_is_told_why(rig, lines):
+    """The sender looks for the id that it chose, and finds the reason; once it is accepted, the fleet."""
+    service = make_service(rig.database, vault=rig.vault)
+    accept_document(service, document(colour="red"), lines)
+    with pytest.raises(FleetRefused, match="colour: unknown key"):
+        service.fleet(FLEET, "default")
+    with pytest.raises(NotFound) as caught:
+        service.fleet(FLEET, "another")
+    assert type(caught.value) is NotFound
+    accept_document(service, document(), lines)
+    assert service.fleet(FLEET, "default").id == FLEET
+
+
+def test_old_refusals_are_forgotten_and_counted(rig):
+    """Only the last refusals are kept, whatever their texts hold; the count goes on."""
+    service = make_service(rig.database)
+    for number in range(KEPT + 5):
+        service.refuse_message(FLEET if number else "no id", "why \x00\ud800" * 1000)
+    assert len(rows(rig, refused_messages)) == KEPT
+    assert service.refused_messages() == KEPT + 5
 
 
 def test_wrong_messages_do_not_come_back(app, rig, broker, consume, said, caplog):

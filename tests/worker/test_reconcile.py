@@ -38,9 +38,9 @@ def test_what_an_instance_is(rig, state, attempt, linode_id, kind):
     """The tag and the job that it names decide; an id that some row owns is that row's, whatever the tag says."""
     job = replace(add_job(rig.database, state, attempt=2), linode_id=linode_id)
     tag = AttemptTag(job.id, attempt)
-    assert classify(tag, job, owned=False) is kind
-    assert classify(tag, job, owned=True) is Kind.OWNED
-    assert classify(tag, None, owned=False) is Kind.STRANGE
+    assert classify(tag, job, owned=False, account=job.account_id) is kind
+    assert classify(tag, job, owned=True, account=job.account_id) is Kind.OWNED
+    assert classify(tag, None, owned=False, account=job.account_id) is Kind.STRANGE
 
 
 def reconcile(rig, after=0.0):

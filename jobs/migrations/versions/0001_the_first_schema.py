@@ -15,6 +15,7 @@ def upgrade() -> None:
     op.create_table(
         "accounts",
         sa.Column("id", sa.String(), nullable=False),
+        sa.Column("euuid", sa.String(), nullable=True),
         sa.Column("epoch", sa.Integer(), nullable=False),
         sa.Column("paused_at", UtcDateTime(), nullable=True),
         sa.Column("paused_code", sa.String(), nullable=True),
@@ -26,6 +27,9 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
     )
+    with op.batch_alter_table("accounts", schema=None) as batch_op:
+        batch_op.create_index("uq_accounts_euuid", ["euuid"], unique=True)
+
     op.create_table(
         "catalogs",
         sa.Column("account_id", sa.String(), nullable=False),
@@ -48,6 +52,14 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("state", JsonDocument, nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_chores")),
+    )
+    op.create_table(
+        "refused_messages",
+        sa.Column("id", RowNumber, nullable=False),
+        sa.Column("fleet_id", Identifier, nullable=True),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_refused_messages")),
     )
     op.create_table(
         "installation",
@@ -78,6 +90,7 @@ def upgrade() -> None:
         "tenants",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("weight", sa.Integer(), nullable=False),
+        sa.Column("max_count", sa.Integer(), nullable=True),
         sa.Column("max_instances", sa.Integer(), nullable=True),
         sa.Column("max_hourly_microusd", RowNumber, nullable=True),
         sa.Column("alive", sa.Integer(), nullable=False),
@@ -87,6 +100,18 @@ def upgrade() -> None:
         sa.CheckConstraint("hourly_microusd >= 0", name=op.f("ck_tenants_spend_not_negative")),
         sa.CheckConstraint("weight > 0", name=op.f("ck_tenants_weight_positive")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
+    )
+    op.create_table(
+        "tenant_accounts",
+        sa.Column("tenant_id", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.id"], name=op.f("fk_tenant_accounts_account_id_accounts")
+        ),
+        sa.ForeignKeyConstraint(
+            ["tenant_id"], ["tenants.id"], name=op.f("fk_tenant_accounts_tenant_id_tenants")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "account_id", name=op.f("pk_tenant_accounts")),
     )
     op.create_table(
         "api_keys",
@@ -115,6 +140,7 @@ def upgrade() -> None:
         sa.Column("idempotency_key", sa.String(), nullable=True),
         sa.Column("request_hash", sa.String(), nullable=True),
         sa.Column("request_id", sa.String(), nullable=True),
+        sa.Column("traceparent", sa.String(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.CheckConstraint("count >= 1", name=op.f("ck_fleets_count_positive")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_fleets_tenant_id_tenants")),
@@ -139,6 +165,9 @@ def upgrade() -> None:
         sa.Column("account_id", sa.String(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=True),
         sa.Column("scopes", sa.Text(), nullable=True),
+        sa.Column("refused_at", UtcDateTime(), nullable=True),
+        sa.Column("refused_reason", sa.Text(), nullable=True),
+        sa.Column("probe_at", UtcDateTime(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_tokens_account_id_accounts")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
@@ -157,6 +186,7 @@ def upgrade() -> None:
         sa.Column("image", sa.String(), nullable=True),
         sa.Column("booted", sa.Boolean(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("pinned", sa.Boolean(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
@@ -259,7 +289,15 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'submitted'"),
             postgresql_where=sa.text("state = 'submitted'"),
         )
+        batch_op.create_index(
+            "ix_jobs_tenant_id_error_code_id",
+            ["tenant_id", "error_code", "id"],
+            unique=False,
+            sqlite_where=sa.text("error_code IS NOT NULL"),
+            postgresql_where=sa.text("error_code IS NOT NULL"),
+        )
         batch_op.create_index("ix_jobs_tenant_id_id", ["tenant_id", "id"], unique=False)
+        batch_op.create_index("ix_jobs_tenant_id_label_id", ["tenant_id", "label", "id"], unique=False)
         batch_op.create_index(
             "uq_jobs_account_id_label",
             ["account_id", "label"],
@@ -331,7 +369,13 @@ def downgrade() -> None:
                 "state IN ('submitted','queued','dispatched','creating','uncertain','booting','running','deleting') OR (state = 'failed' AND linode_id IS NOT NULL)"
             ),
         )
+        batch_op.drop_index("ix_jobs_tenant_id_label_id")
         batch_op.drop_index("ix_jobs_tenant_id_id")
+        batch_op.drop_index(
+            "ix_jobs_tenant_id_error_code_id",
+            sqlite_where=sa.text("error_code IS NOT NULL"),
+            postgresql_where=sa.text("error_code IS NOT NULL"),
+        )
         batch_op.drop_index(
             "ix_jobs_submitted",
             sqlite_where=sa.text("state = 'submitted'"),
@@ -377,14 +421,19 @@ def downgrade() -> None:
 
     op.drop_table("fleets")
     op.drop_table("api_keys")
+    op.drop_table("tenant_accounts")
     op.drop_table("tenants")
     with op.batch_alter_table("job_events", schema=None) as batch_op:
         batch_op.drop_index("ix_job_events_job_id_id")
 
     op.drop_table("job_events")
     op.drop_table("installation")
+    op.drop_table("refused_messages")
     op.drop_table("chores")
     op.drop_table("catalogs")
+    with op.batch_alter_table("accounts", schema=None) as batch_op:
+        batch_op.drop_index("uq_accounts_euuid")
+
     op.drop_table("accounts")
 
 

@@ -1,0 +1,449 @@
+"""What the service answers, as frozen values: the client reads answers as these, and the OpenAPI document shows them.
+
+A client is older or younger than its service now and then: fields that it does not know are kept, and those that it may
+do without have a default. The service itself always sends every field.
+"""
+
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+STATES: Final = (
+    "submitted",
+    "rejected",
+    "queued",
+    "dispatched",
+    "creating",
+    "uncertain",
+    "booting",
+    "running",
+    "failed",
+    "cancelled",
+    "deleting",
+    "deleted",
+)
+SETTLED: Final = frozenset({"running", "failed", "rejected", "cancelled", "deleted"})
+"""States that nobody but a person changes."""
+PAUSES: Final = frozenset({"unauthorized", "missing_scope", "account_limit"})
+"""Codes of alarms with which an account takes no creates."""
+
+Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A time as the service writes it: ISO 8601 in UTC, to the millisecond."""
+StateName = Annotated[str, WithJsonSchema({"type": "string", "enum": list(STATES)})]
+Counts = Annotated[
+    dict[str, int],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"enum": list(STATES)},
+            "additionalProperties": {"type": "integer", "minimum": 0},
+        }
+    ),
+]
+"""How many jobs are in which state; only states that occur."""
+Value = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
+
+
+class Answer(BaseModel):
+    """A part of an answer."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", json_schema_serialization_defaults_required=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the service sent it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+# Jobs and fleets
+
+
+class JobError(Answer):
+    """Why a job ended otherwise, or what it waits for."""
+
+    code: str
+    reason: str | None = None
+    field: str | None = None
+
+
+class Job(Answer):
+    """One job: one instance asked for."""
+
+    id: str
+    label: str
+    state: StateName
+    linode_id: int | None = None
+    ipv4: str | None = None
+    ipv6: str | None = None
+    error: JobError | None = None
+    fleet_id: str = ""
+    fleet: str = ""
+    position: int = 0
+    type: str = ""
+    region: str = ""
+    image: str | None = None
+    attempt: int = 1
+    sends: int = 0
+    parked: bool = False
+    ending: str | None = None
+    hourly_usd: float = 0
+    submitted_at: Moment | None = None
+    sent_at: Moment | None = None
+    created_at: Moment | None = None
+    running_at: Moment | None = None
+    ended_at: Moment | None = None
+    run_after: Moment | None = None
+
+
+class TimelineEvent(Answer):
+    """One line of a job's timeline."""
+
+    at: Moment
+    event: str
+    state: StateName
+    actor: str
+    detail: dict[str, Any] | None = None
+
+
+class JobDetail(Job):
+    """A job with its timeline, oldest line first."""
+
+    timeline: tuple[TimelineEvent, ...] = ()
+
+
+class FleetEvent(Answer):
+    """Something that happened to one job of a fleet. ``id`` resumes the stream after it."""
+
+    id: str
+    job_id: str
+    label: str
+    position: int
+    at: Moment
+    event: str
+    state: StateName
+    actor: str
+    detail: dict[str, Any] | None = None
+
+
+class Fleet(Answer):
+    """One accepted request, and how many of its jobs are in which state."""
+
+    id: str
+    name: str
+    count: int
+    states: Counts = Field(default_factory=dict)
+    created_at: Moment | None = None
+    request_id: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is under way any more."""
+        return all(state in SETTLED for state, count in self.states.items() if count)
+
+    @property
+    def all_running(self) -> bool:
+        """Whether every job ended with a running instance."""
+        return self.states.get("running", 0) == self.count
+
+
+class Fault(Answer):
+    """One thing that is wrong, or worth a warning: where, what, and what would be right."""
+
+    message: str = ""
+    code: str = ""
+    pointer: str = ""
+    field: str | None = None
+    value: Value = None
+    remedy: str | None = None
+    nearest: str | None = None
+    group: int | None = None
+
+
+class RootPassword(Answer):
+    """A root password that was made for one group of the document."""
+
+    group: int
+    name: str | None = None
+    root_pass: str = Field(repr=False)
+
+
+class Submission(Answer):
+    """An accepted request; ``replayed`` says that an earlier one with the same key was found."""
+
+    fleet: Fleet
+    warnings: tuple[Fault, ...] = ()
+    rejected: tuple[Fault, ...] = ()
+    replayed: bool = False
+    root_passwords: tuple[RootPassword, ...] = Field(default=(), repr=False)
+    """Those that were made because of ``reveal_root_pass``. No other answer has them."""
+
+
+class FleetPage(Answer):
+    """Some fleets, and the cursor after which more follow."""
+
+    fleets: tuple[Fleet, ...] = ()
+    next: str | None = None
+
+
+class Page(Answer):
+    """Some jobs, and the cursor after which more follow."""
+
+    jobs: tuple[Job, ...] = ()
+    next: str | None = None
+
+
+class OneFleet(Answer):
+    """One fleet."""
+
+    fleet: Fleet
+
+
+class OneJob(Answer):
+    """One job."""
+
+    job: JobDetail
+
+
+class Cancelled(Answer):
+    """What a cancel came to: ``cancelled`` ended at once, ``noted`` end as soon as their outcome is known."""
+
+    fleet: Fleet
+    cancelled: int
+    noted: int
+
+
+# Plan
+
+
+class PlanLine(Answer):
+    """What is asked for of one type in one region."""
+
+    type: str
+    region: str
+    count: int
+    accepted: int
+    hourly_usd: float | None
+    monthly_usd: float | None
+    backups_hourly_usd: float | None
+
+
+class Quota(Answer):
+    """How much of a guard is used, and would be."""
+
+    limit: float
+    used: float
+    after: float
+
+
+class Quotas(Answer):
+    """The tenant's guards."""
+
+    instances: Quota
+    hourly_usd: Quota
+
+
+class Estimate(Answer):
+    """When it would be done if nothing else comes and nothing fails; seconds from now."""
+
+    jobs_ahead: int
+    creates_per_minute: float | None
+    boot_seconds: float
+    boot_seconds_known: bool
+    last_create_seconds: float
+    all_running_seconds: float
+    holds: tuple[str, ...] = ()
+
+
+class Plan(Answer):
+    """What a submit of this document would do; nothing is stored."""
+
+    name: str
+    count: int
+    verdict: Annotated[str, WithJsonSchema({"type": "string", "enum": ["accept", "accept_some", "refuse"]})]
+    accepted: int
+    lines: tuple[PlanLine, ...]
+    hourly_usd: float
+    monthly_usd: float
+    errors: tuple[Fault, ...] = ()
+    warnings: tuple[Fault, ...] = ()
+    quota: Quotas
+    estimate: Estimate | None = None
+    catalog_fetched_at: Moment | None = None
+
+
+class OnePlan(Answer):
+    """A plan."""
+
+    plan: Plan
+
+
+# The service
+
+
+class Alarm(Answer):
+    """Something that a person should look at, and what to do about it."""
+
+    code: str
+    message: str
+    remedy: str = ""
+    since: Moment | None = None
+
+    @property
+    def pauses(self) -> bool:
+        """Whether nothing is created until somebody acts."""
+        return self.code in PAUSES
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, and the code."""
+        return f"{self.message} ({self.code})"
+
+
+class RateWindow(Answer):
+    """What the API's rate limit on one route still allows."""
+
+    route: str
+    bucket: int
+    allowed: int
+    account: str = ""
+    token: str = ""
+    seconds: float
+    spent: int
+    opened_at: Moment | None = None
+    closed_until: Moment | None = None
+    refused: int = 0
+    refused_at: Moment | None = None
+
+
+class RateWindows(Answer):
+    """Every window."""
+
+    rate_windows: tuple[RateWindow, ...] = ()
+
+
+class CatalogState(Answer):
+    """How old the catalogs are."""
+
+    state: Annotated[str, WithJsonSchema({"type": "string", "enum": ["fresh", "stale", "none", "failed"]})]
+    fetched_at: Moment | None = None
+
+
+class Status(Answer):
+    """How the service and its workers are."""
+
+    installation: str = ""
+    alarms: tuple[Alarm, ...] = ()
+    rate_windows: tuple[RateWindow, ...] = ()
+    catalog: CatalogState | None = None
+    worker_seen_at: Moment | None = None
+    states: Counts = Field(default_factory=dict)
+
+
+class Alive(Answer):
+    """The process is alive."""
+
+    status: str
+
+
+class Ready(Answer):
+    """Requests can be served."""
+
+    status: str
+    catalog: str
+
+
+# Catalog
+
+
+class RegionPrice(Answer):
+    """The price in a region where it is another one."""
+
+    region: str
+    hourly_usd: float
+    monthly_usd: float
+
+
+class Price(Answer):
+    """A price, and the regions where it is another one."""
+
+    hourly_usd: float
+    monthly_usd: float
+    regions: tuple[RegionPrice, ...] = ()
+
+
+class InstanceType(Answer):
+    """A plan that can be bought. Sizes are in MB."""
+
+    id: str
+    label: str
+    class_: str = Field(alias="class")
+    memory: int | None
+    disk: int | None
+    vcpus: int | None
+    gpus: int
+    price: Price
+    backups: Price
+
+
+class Region(Answer):
+    """A place where instances can be."""
+
+    id: str
+    label: str
+    country: str
+    status: str
+    capabilities: tuple[str, ...] | None
+
+
+class Image(Answer):
+    """An image. ``size`` is in MB; ``regions`` are those that hold a copy, where the API says."""
+
+    id: str
+    label: str
+    status: str
+    deprecated: bool
+    eol: Moment | None
+    size: int | None
+    capabilities: tuple[str, ...] | None
+    regions: tuple[str, ...]
+    is_public: bool
+
+
+class TypePage(Answer):
+    """Some types, and the cursor after which more follow."""
+
+    types: tuple[InstanceType, ...] = ()
+    next: str | None = None
+    fetched_at: Moment | None = None
+
+
+class RegionPage(Answer):
+    """Some regions, and the cursor after which more follow."""
+
+    regions: tuple[Region, ...] = ()
+    next: str | None = None
+    fetched_at: Moment | None = None
+
+
+class ImagePage(Answer):
+    """Some images, and the cursor after which more follow."""
+
+    images: tuple[Image, ...] = ()
+    next: str | None = None
+    fetched_at: Moment | None = None
+
+
+# Errors
+
+
+class Problem(Answer):
+    """An RFC 9457 problem document."""
+
+    type: str = ""
+    title: str = ""
+    status: int = 0
+    code: str = ""
+    detail: str = ""
+    instance: str = ""
+    request_id: str | None = None
+    faults: tuple[Fault, ...] = Field(default=(), alias="errors")
