@@ -37,6 +37,8 @@ class Api:
     latency: float = 1.5
     boot: float = 10.0
     jitter: str | None = None
+    free_reads: bool = False
+    """Without any limit on reads."""
 
     @property
     def buckets(self) -> list[tuple[int, float]]:
@@ -48,6 +50,7 @@ class Api:
         return [
             *("--headers", self.headers, "--limit", f"create={self.create}"),
             *("--latency", str(self.latency), "--boot", str(self.boot)),
+            *(("--limit", "list=none", "--limit", "other=none") if self.free_reads else ()),
         ]
 
 

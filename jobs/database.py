@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, text
@@ -44,11 +43,16 @@ class Transaction:
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self.connection = connection
         self._clock = clock
+        self._now: datetime | None = None
 
-    @cached_property
+    @property
     def now(self) -> datetime:
         """The database's time, read when first asked for and the same for the rest of the transaction."""
-        return self._clock(self.connection)
+        # Not a cached_property: before Python 3.12 that is one lock for all transactions of the process, and they
+        # would ask the server for its time one after the other.
+        if self._now is None:
+            self._now = self._clock(self.connection)
+        return self._now
 
     @property
     def on_sqlite(self) -> bool:

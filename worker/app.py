@@ -66,6 +66,8 @@ def build_app(broker_url: str, *, patience: int = 10) -> Celery:
     and whoever sends it must not stand still for a broker that hangs.
     """
     app = Celery("nodewright", broker=broker_url, set_as_current=False, autofinalize=True)
+    if broker_url.startswith(("redis:", "rediss:")):
+        app.conf.broker_transport = "worker.transport:Transport"
     app.conf.update(
         task_default_queue=QUEUE,
         task_queues=[Queue(QUEUE)],

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs import accounts, admission, refusals, transitions
+from jobs import accounts, admission, resting, transitions
 from jobs.accounts import StoredToken, fingerprint
 from jobs.admission import Limit
 from jobs.database import Database, Transaction
@@ -78,10 +78,10 @@ class Crew:
         with self._lock:
             with self._database.read() as tx:
                 stored = [] if self._vault is None else accounts.stored_tokens(tx)
-                self._refused = refusals.refused(tx)
+                self._refused = resting.refused(tx)
             if self._refused:
                 with self._database.write() as tx:
-                    refusals.settle(tx)
+                    resting.settle(tx)
             found = self._own_engine()
             found = found | {one.id: engine for one in stored if (engine := self._known(one)) is not None}
             changed = found.keys() != self._engines.keys()

@@ -25,7 +25,7 @@ from api_client import (
     Resource,
     Throttled,
 )
-from jobs import admission, backoff, fleets, places, refusals, transitions
+from jobs import admission, backoff, fleets, places, resting, transitions
 from jobs.admission import CREATE, Admission
 from jobs.catalog import Catalog
 from jobs.database import Database, Transaction
@@ -55,7 +55,7 @@ from worker.outcomes import (
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
-_MOST_GRANTS: Final = 64
+_MOST_GRANTS: Final = 96
 _MOST_GROUPS: Final = 256
 _MOST_PAGES: Final = 1000
 _OF_OURS: Final = {"count", "name", "label_pattern", "tags", "reveal_root_pass"}
@@ -144,7 +144,7 @@ class Engine:
             if not ready and not others:
                 return Admission(), self._until_snooze(tx)
             chance = admission.next_chance(tx, account_id=me.account_id, token_id=me.token_id)
-            rest = refusals.rests_until(tx, me.token_id)
+            rest = resting.rests_until(tx, me.token_id)
             if chance is None and rest is not None and rest > tx.now:
                 chance = rest
             if chance is not None:
@@ -152,7 +152,7 @@ class Engine:
         if others and not self._take_over(others):
             return Admission(), None
         with self.parts.database.write() as tx:
-            if rest is not None and not refusals.take_probe(tx, me.token_id):
+            if rest is not None and not resting.take_probe(tx, me.token_id):
                 return Admission(), None
             most = _MOST_GRANTS if rest is None else 1 + admission.open_grants(tx, me.account_id)
             result = admission.admit(
@@ -352,7 +352,7 @@ class Engine:
         account = self.identity.account_id
         if isinstance(outcome, Paused):
             why = outcome.why
-            if not refusals.refuse(tx, account, self.identity.token_id, code=why.code, reason=why.reason):
+            if not resting.refuse(tx, account, self.identity.token_id, code=why.code, reason=why.reason):
                 admission.pause(tx, account, code=why.code, reason=why.reason)
         elif (isinstance(outcome, Unknown) and outcome.fault) or (
             isinstance(outcome, Unsent) and not outcome.ours

@@ -20,6 +20,8 @@ from jobs.chores import Claim
 from jobs.database import Database, Transaction
 from worker.engine import Engine, SnoozeError
 
+SHORTEST_PAUSE: Final = 0.02
+"""Each used grant wakes the loop. A turn for each would be an admission for each, and cost more than the creates."""
 SKIPPED_SECONDS: Final = 0.05
 """Another worker held the window: it is tried again this soon."""
 FAILED_SECONDS: Final = 5.0
@@ -104,7 +106,9 @@ class Loop:
                     "the loop could not turn", error=type(error).__name__, reason=_first_line(error)
                 )
                 delay = self._engine.pace.tick.total_seconds()
-            self._wake.wait(delay)
+            pause = min(delay, SHORTEST_PAUSE)
+            self._stopping.wait(pause)
+            self._wake.wait(delay - pause)
             self._wake.clear()
 
     def prepare(self) -> None:
