@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
-from jobs import credentials, house, listing, places, queries, refusals, tenants, transitions
+from jobs import credentials, house, listing, messages, places, queries, tenants, transitions
 from jobs import fleets as fleet_rows
 from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
@@ -440,7 +440,7 @@ class Service:
         """Return a fleet by its id, or the newest of that name. Raises NotFound, or FleetRefused."""
         with self._database.read() as tx:
             view = queries.find_fleet(tx, ref, tenant=tenant)
-            refused = refusals.reason_for(tx, ref) if view is None and tenant == MESSAGES_OF else None
+            refused = messages.reason_for(tx, ref) if view is None and tenant == MESSAGES_OF else None
         if refused is not None:
             raise FleetRefused(f"the message that asked for fleet {ref!r} was refused: {refused}")
         if view is None:
@@ -450,12 +450,12 @@ class Service:
     def refuse_message(self, fleet_id: str, reason: str) -> None:
         """Keep why a message that came by Celery can never be accepted."""
         with self._database.write() as tx:
-            refusals.record(tx, fleet_id, reason)
+            messages.record(tx, fleet_id, reason)
 
     def refused_messages(self) -> int:
         """Return how many messages were refused ever."""
         with self._database.read() as tx:
-            return refusals.total(tx)
+            return messages.total(tx)
 
     def feed(self, ref: str, tenant: str, *, after: int | None = None) -> FleetFeed:
         """Return the events of a fleet, from its first on, or those after the event ``after``.

@@ -12,8 +12,8 @@ from celery.contrib.testing.worker import start_worker
 from sqlalchemy.exc import OperationalError
 
 from jobs.fleets import Guards
+from jobs.messages import KEPT
 from jobs.records import fleets, jobs, refused_messages
-from jobs.refusals import KEPT
 from jobs.service import FleetRefused, NotFound
 from tests.support.fleets import GROUP, catalog, make_service
 from worker.app import (
