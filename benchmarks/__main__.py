@@ -7,7 +7,7 @@ from importlib import import_module
 
 from benchmarks.report import run, verdict
 
-PARTS = ("rate_window", "burst", "changing_limits", "competitors")
+PARTS = ("rate_window", "burst", "changing_limits", "competitors", "bulk")
 """The modules of the suite, in the order of their runs."""
 
 
