@@ -233,7 +233,7 @@ def catalog_state(
 
 _WINDOW_NAMES: Final = (
     *("route", "bucket", "allowed", "seconds", "spent"),
-    *("opened_at", "closed_until", "refused", "refused_at"),
+    *("opened_at", "closed_until", "refused", "refused_at", "withheld", "margin_seconds"),
 )
 
 

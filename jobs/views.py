@@ -197,6 +197,10 @@ class WindowView:
     closed_until: datetime | None
     refused: int
     refused_at: datetime | None
+    withheld: int = 0
+    """Calls of each window that we leave to others."""
+    margin_seconds: float = 0.0
+    """How much later than the window's end the next call goes: what the network's delays were seen to differ by."""
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
@@ -212,6 +216,8 @@ class WindowView:
             "closed_until": moment(self.closed_until),
             "refused": self.refused,
             "refused_at": moment(self.refused_at),
+            "withheld": self.withheld,
+            "margin_seconds": round(self.margin_seconds, 3),
         }
 
 

@@ -313,6 +313,8 @@ class RateWindow(Answer):
     closed_until: Moment | None = None
     refused: int = 0
     refused_at: Moment | None = None
+    withheld: int = 0
+    margin_seconds: float = 0.0
 
 
 class RateWindows(Answer):
