@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from nodewright.answers import Cancelled
 from nodewright.client import Answered, Client, ClientError, Refused, ServiceUnavailable, Unexpected
 from tests.chaos.plan import FleetPlan
 from tests.chaos.rig import API_KEY, Rig
@@ -56,7 +57,7 @@ class Submits:
             self._ending.wait(plan.cancel_after)
             done = self._until(plan, lambda: self._cancel(fleet))
             for what in ("cancelled", "noted"):
-                self._count(what, (done or {}).get(what, 0))
+                self._count(what, 0 if done is None else getattr(done, what))
 
     def _until(self, plan: FleetPlan, call: Any) -> Any:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -107,7 +108,7 @@ class Submits:
         self._count("accepted by command")
         return plan.key
 
-    def _cancel(self, fleet: str) -> dict[str, Any]:
+    def _cancel(self, fleet: str) -> Cancelled:
         with Client(self._rig.url("service"), API_KEY, timeout=15) as client:
             return client.cancel(fleet)
 
