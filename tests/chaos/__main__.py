@@ -247,6 +247,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Run every seed; exit 1 if any promise was broken."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     options = parse()
     results = [run_seed(seed, options) for seed in options.seed or [1]]
     return 0 if all(results) else 1

@@ -87,6 +87,7 @@ def main() -> int:
     parser.add_argument("--laps", type=int, default=3, help="fleets with, and as many without")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     with contextlib.ExitStack() as held:
         rig = Rig(held, simulator=SIMULATOR, settings=SETTINGS)
         rig.start()

@@ -60,7 +60,7 @@ def test_nothing_outlives_the_run(how):
         folders = [Path(name) for name in janitor[janitor.index("--janitor") + 1 :] if name]
         server = postmaster(folders[0])
         run.send_signal(how)
-        run.wait(120)  # submits that are under way end first
+        run.wait(30)
     assert server is not None
     _until(lambda: [number for number in [*children, server] if _running(number)] == [])
     _until(lambda: [folder for folder in folders if folder.exists()] == [])

@@ -20,6 +20,7 @@ from jobs.records import accounts, chores, installation, job_events, jobs
 from jobs.schema import upgrade
 from jobs.states import State
 from jobs.vault import Vault, new_key
+from nodewright.embedded import free_port
 from simulator import Bucket, Faults, Limits, World, WorldSettings, WorldTransport, parse_rule
 from tests.support.clock import FakeClock
 from tests.support.fleets import ACCOUNT, catalog, fleet_request, make_service, read_job, timeline
@@ -254,7 +255,8 @@ def rig(make_rig):
 @pytest.fixture(scope="session")
 def valkey():
     """A real Valkey for the whole run (under xdist: for each worker)."""
-    with ValkeyServer() as server:
+    # Two that choose for themselves at the same moment choose the same port.
+    with ValkeyServer(port=free_port()) as server:
         yield server
 
 
