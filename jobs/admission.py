@@ -331,6 +331,9 @@ _TO_WAKE: Final = (
 _HEALTH: Final = select(
     accounts.c.epoch, accounts.c.probe_at, select(installation.c.epoch).scalar_subquery()
 ).where(accounts.c.id == bindparam("account"))
+_OUTLOOK: Final = _HEALTH.add_columns(
+    _GRANTS.scalar_subquery(), exists().where(_AWAKE).correlate_except(jobs)
+)
 
 
 def anything_ready(tx: Transaction, account_id: str) -> bool:
@@ -384,15 +387,18 @@ def admit(
     if not buckets:
         return Admission(skipped=True)
     rolled = _rolled(buckets, tx.now)
-    shut_until = _shut_until(tx, account_id)
+    row = tx.execute(_OUTLOOK, {"account": account_id, "now": tx.now}).first()
+    shut_until = _until(row, tx.now)
     if shut_until is not None and shut_until > tx.now:
         return Admission(next_at=shut_until)
-    backlog = open_grants(tx, account_id)
+    backlog, awake = row[3:]
     left = _room(rolled, tx.now, most - backlog)
     if shut_until is not None:
         left = min(left, 1 - backlog)
     if left <= 0:
         return Admission(next_at=_next_opening(rolled, tx.now) or tx.now + _BACKLOG_PAUSE)
+    if awake:
+        _wake(tx, account_id)
     picked, rolled[0] = _pick(tx, account_id, left, rolled[0])
     granted = _grant(tx, picked, rolled, token_id=token_id, actor=actor)
     for before, bucket in zip(buckets, rolled, strict=True):
@@ -423,7 +429,6 @@ def _pick(tx: Transaction, account_id: str, most: int, bucket: _Bucket) -> tuple
 
     Each tenant's jobs are taken from the head of its own part of the index, so that a long queue costs no more.
     """
-    _wake(tx, account_id)
     heads = _heads(tx, account_id, most)
     weights = {row.tenant_id: row.weight for row in heads.values()}
     candidates = [shares.Candidate(-row.priority, row.id, row.tenant_id) for row in heads.values()]
@@ -468,9 +473,12 @@ def _grant(
 
 def _shut_until(tx: Transaction, account_id: str) -> datetime | None:
     """Return None when admission is open, else from when one probe may go (far away: not before reconcile)."""
-    row = tx.execute(_HEALTH, {"account": account_id}).first()
+    return _until(tx.execute(_HEALTH, {"account": account_id}).first(), tx.now)
+
+
+def _until(row: Any, now: datetime) -> datetime | None:  # noqa: ANN401 - a row of _HEALTH
     if row is None or row[0] != row[2]:
-        return tx.now + timedelta(seconds=1)
+        return now + timedelta(seconds=1)
     probe_at: datetime | None = row[1]
     return probe_at
 

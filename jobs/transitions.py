@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Update, bindparam, insert, literal, select, update
+from sqlalchemy import Update, bindparam, insert, select, update
 
 from jobs import chores
 from jobs.database import Transaction
@@ -82,8 +82,13 @@ def _explained(reason: Reason) -> dict[str, Any]:
 
 _LOAD: Final = select(*RECORD_COLUMNS).where(jobs.c.id == bindparam("which"))
 _LOG: Final = insert(job_events)
-_HOLD: Final = (
-    select(jobs.c.id).where(jobs.c.id.in_(bindparam("ids", expanding=True))).with_for_update(skip_locked=True)
+_AMONG: Final = jobs.c.id.in_(bindparam("ids", expanding=True))
+_HOLD: Final = select(jobs.c.id).where(_AMONG).with_for_update(skip_locked=True)
+_LINE: Final = ("at", "event", "state", "actor")
+# The lines differ in nothing but the job: one statement costs less than sending the rows one by one.
+_LOG_MANY: Final = insert(job_events).from_select(
+    ["job_id", *_LINE],
+    select(jobs.c.id, *(bindparam(name, type_=job_events.c[name].type) for name in _LINE)).where(_AMONG),
 )
 
 
@@ -217,24 +222,30 @@ def _move_many(
     actor: str,
     columns: dict[str, Any],
 ) -> list[JobRecord]:
-    # One state for all, so that the law is asked once; the statement's guard is (id, state, version).
+    # One state for all, so that the law is asked once.
     target = after(source, event)
-    written = {**columns, "state": target.value, "version": jobs.c.version + 1, "changed_at": tx.now}
+    written = {**columns, "state": target.value, "changed_at": tx.now}
+    changes = {f"to_{name}": value for name, value in written.items()} | {"was_state": source.value}
+    line = {"at": tx.now, "event": event.value, "state": target.value, "actor": actor}
     moved: list[JobRecord] = []
     for version, ids in _by_version(found):
-        guard = (jobs.c.id.in_(ids), jobs.c.state == source.value, jobs.c.version == version)
-        statement = update(jobs).where(*guard).values(**written).returning(*RECORD_COLUMNS)
-        some = [record(row) for row in tx.execute(statement)]
-        _log_many(tx, [job.id for job in some], event, target, actor=actor)
+        which = {"ids": ids, "was_version": version}
+        some = [record(row) for row in tx.execute(_guarded_many(tuple(written)), which | changes)]
+        tx.execute(_LOG_MANY, {"ids": [job.id for job in some], **line})
         moved += some
     return moved
 
 
-def _log_many(tx: Transaction, ids: Sequence[str], event: Event, state: State, *, actor: str) -> None:
-    # The lines differ in nothing but the job: one statement costs less than sending the rows one by one.
-    same = (literal(tx.now, job_events.c.at.type), literal(event.value), literal(state.value), literal(actor))
-    lines = select(jobs.c.id, *same).where(jobs.c.id.in_(ids))
-    tx.execute(insert(job_events).from_select(["job_id", "at", "event", "state", "actor"], lines))
+@cache
+def _guarded_many(names: tuple[str, ...]) -> Any:  # noqa: ANN401 - an UPDATE with RETURNING has no type of its own
+    guard = (
+        _AMONG,
+        jobs.c.state == bindparam("was_state"),
+        jobs.c.version == bindparam("was_version"),
+    )
+    values = {name: bindparam(f"to_{name}", type_=jobs.c[name].type) for name in names}
+    more = update(jobs).where(*guard).values({**values, "version": jobs.c.version + 1})
+    return more.returning(*RECORD_COLUMNS)
 
 
 def _by_version(found: Sequence[Fenced]) -> Iterator[tuple[int, list[str]]]:
