@@ -18,6 +18,7 @@ FLEET_TEXTS: Final = {
     "priority": "Higher goes first.",
     "account": "One of the tenant's accounts. Without it the jobs are spread over all of them.",
     "tags": "Tags for every instance, beside each group's own.",
+    "on_existing": "`refuse`: a fleet of this name that has instances refuses it. `new`: it is a fleet of its own.",
 }
 GROUP_TEXTS: Final = {
     "count": "How many instances.",

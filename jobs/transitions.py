@@ -577,7 +577,7 @@ def orphan_deleted(tx: Transaction, job: JobRecord, linode_id: int, *, actor: st
 def gone(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     """Record that the API answered 404 for the job's instance; where a retry was asked for, the job waits again."""
     detail = {"linode_id": job.linode_id}
-    paid = _paid(tx, job, failed=job.error_code is not None)
+    paid = _paid(tx, job, failed=False)
     if job.afterwards == "retry":
         columns = {**_anew(job), **paid}
         return _move(tx, job, Event.GONE_RETRIED, actor=actor, detail=detail, columns=columns)
@@ -586,15 +586,22 @@ def gone(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
 
 
 def _paid(tx: Transaction, job: JobRecord, *, failed: bool) -> dict[str, int]:
-    """Return the columns that say what a closed instance has cost."""
+    """Return the columns that say what a closed instance has cost. One that failed is a waste (see `_wasted`)."""
     if job.created_at is None or job.linode_id is None:
         return {}
     cost = cost_of(job.hourly_microusd, job.created_at, tx.now)
-    wasted = cost if failed else 0
-    return {
-        "spent_microusd": job.spent_microusd + cost,
-        "wasted_microusd": job.wasted_microusd + wasted,
-    }
+    columns = {"spent_microusd": job.spent_microusd + cost}
+    return columns | ({"wasted_microusd": job.wasted_microusd + cost} if failed else {})
+
+
+def _wasted(tx: Transaction, job: JobRecord) -> dict[str, int]:
+    """Return the column that says what was paid for an instance that failed, as it is given up.
+
+    Not later, when it is gone: until then the job's error is replaced by that of its delete.
+    """
+    if job.state is not State.FAILED or job.created_at is None or job.linode_id is None:
+        return {}
+    return {"wasted_microusd": job.wasted_microusd + cost_of(job.hourly_microusd, job.created_at, tx.now)}
 
 
 # Destroy, time to live, retry, fallback ------------------------------------------------------------------------------
@@ -611,18 +618,35 @@ def ttl_over(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None
 
 
 def _doomed(tx: Transaction, job: JobRecord, event: Event, *, actor: str) -> JobRecord | None:
-    columns = {"afterwards": None, "run_after": tx.now, "looks": 0, "ended_at": None}
+    columns = {"afterwards": None, "run_after": tx.now, "looks": 0, "ended_at": None, **_wasted(tx, job)}
     return _move(tx, job, event, actor=actor, detail={"linode_id": job.linode_id}, columns=columns)
 
 
 def retried(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     """Give a failed job a new attempt; where it still owns an instance, that is deleted first."""
+    return all_retried(tx, [(job, {})], actor=actor)[0]
+
+
+def all_retried(
+    tx: Transaction, found: Sequence[tuple[JobRecord, dict[str, int]]], *, actor: str
+) -> list[JobRecord | None]:
+    """Give failed jobs, which the caller has locked, a new attempt each, as :func:`retried` does.
+
+    Each comes with the columns of its price, where the guard has counted it again.
+
+    Raises:
+        OvertakenError: one of several jobs was moved by somebody else.
+
+    """
+    return _move_each(tx, [_retrying(tx, job, price) for job, price in found], actor=actor)
+
+
+def _retrying(tx: Transaction, job: JobRecord, price: dict[str, int]) -> _Step:
     if job.linode_id is None:
-        return _move(tx, job, Event.RETRIED, actor=actor, columns=_anew(job))
-    columns = {"afterwards": "retry", "run_after": tx.now, "looks": 0, "ended_at": None}
-    return _move(
-        tx, job, Event.RETRY_NOTED, actor=actor, detail={"linode_id": job.linode_id}, columns=columns
-    )
+        counted = {**price, "counted": True} if price else {}
+        return _Step(job, Event.RETRIED, {**_anew(job), **counted})
+    columns = {"afterwards": "retry", "run_after": tx.now, "looks": 0, "ended_at": None, **_wasted(tx, job)}
+    return _Step(job, Event.RETRY_NOTED, columns, {"linode_id": job.linode_id})
 
 
 def fell_back(

@@ -402,14 +402,15 @@ def _group_problems(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
             "backup_id",
             Problem("an instance is made from an image or from a backup", "remove one of the two"),
         )
-    yield from _secret_problems(group)
+    yield from secret_problems(group)
     if group.stackscript_id is not None and group.image is None:
         yield "stackscript_id", Problem("a StackScript needs an image to run on", "add an image")
     if group.stackscript_data is not None and group.stackscript_id is None:
         yield "stackscript_data", Problem("there is no StackScript to give it to", "add stackscript_id")
 
 
-def _secret_problems(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
+def secret_problems(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
+    """Yield what is wrong with a group's secrets, each with its field."""
     weakness = group.root_pass and strength_fault(group.root_pass.get_secret_value())
     if weakness:
         remedy = "choose a longer, more mixed one, or leave it out: a strong one is made for each instance"
