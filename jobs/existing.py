@@ -1,6 +1,6 @@
 """Which jobs of a fleet count as there, and what a submit under its name means: by default it is refused."""
 
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import and_, exists, func, or_, select, text
 
@@ -65,8 +65,8 @@ def count_there(tx: Transaction, fleet_id: str) -> int:
     return found
 
 
-def _newest(tx: Transaction, tenant: str, name: str) -> Any:  # noqa: ANN401 - an id, or None
-    """Return the newest fleet of a name of which a job may own an instance."""
+def _newest(tx: Transaction, tenant: str, name: str) -> str | None:
+    """Return the id of the newest fleet of a name of which a job may own an instance."""
     alive = exists().where(jobs.c.fleet_id == fleets.c.id, _MAY_OWN)
     same = select(fleets.c.id).where(fleets.c.tenant_id == tenant, fleets.c.name == name, alive)
-    return tx.execute(same.order_by(fleets.c.id.desc()).limit(1)).scalar()
+    return max(tx.execute(same).scalars(), default=None)

@@ -108,16 +108,16 @@ def insert_fleet(tx: Transaction, draft: Draft, *, guards: Guards, dice: Random)
     """Write the fleet, its jobs and their first events, within the tenant's guards.
 
     Raises:
-        InvalidRequest: a guard would be exceeded; the fault says how much is left. Nothing is written.
+        InvalidRequest: a guard would be exceeded (the fault says how much is left), or a fleet of the name is there.
+            The transaction must be rolled back.
 
     """
     slots = _slots(draft)
     good = [slot for slot in slots if slot.fault is None]
     _reserve(tx, draft, guards, count=len(good), hourly=sum(_price(draft, slot.group) for slot in good))
-    existing.refuse(
-        tx, draft.tenant, draft.request
-    )  # the tenant's row is locked: nobody else submits meanwhile
     tx.execute(insert(fleets), _fleet_row(tx, draft))
+    # The tenant's row is locked: nobody else of it submits meanwhile.
+    existing.refuse(tx, draft.tenant, draft.request)
     _insert_jobs(tx, draft, slots, {}, dice=dice)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import Select, select
 
 from jobs.database import Database, Transaction
 from jobs.listing import JobFilter, conditions
+from jobs.queries import as_id
 from jobs.records import JobRecord, fleets, jobs
 
 CHUNK: Final = 500
@@ -54,7 +55,8 @@ def check(tx: Transaction, pick: Pick) -> None:
     if pick.ids is None:
         return
     mine = (jobs.c.tenant_id == pick.tenant, jobs.c.fleet_id == pick.where.fleet_id)
-    known = set(tx.execute(select(jobs.c.id).where(jobs.c.id.in_(pick.ids), *mine)).scalars())
+    ids = [one for one in pick.ids if as_id(one)]  # PostgreSQL refuses to look for what is no UUID
+    known = set(tx.execute(select(jobs.c.id).where(jobs.c.id.in_(ids), *mine)).scalars())
     unknown = [one for one in pick.ids if one not in known]
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""

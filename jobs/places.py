@@ -154,7 +154,9 @@ def catalogs_of(
     Not within a transaction: reading a catalog may need a connection of its own.
     """
     with database.read() as tx:
-        here = select(jobs.c.account_id).where(jobs.c.fleet_id == fleet_id).distinct()
+        here = select(accounts.c.id).where(
+            exists().where(jobs.c.fleet_id == fleet_id, jobs.c.account_id == accounts.c.id)
+        )
         names = dict.fromkeys([*tenants.accounts_of(tx, tenant), *tx.execute(here).scalars()])
     return {name: catalog for name in names if (catalog := catalogs(name)) is not None}
 

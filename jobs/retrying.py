@@ -130,8 +130,8 @@ def _lock(tx: Transaction, pick: Pick) -> list[JobRecord]:
     """Lock and return the jobs: the failed ones, or (where ids or a state are asked for) whatever is asked for."""
     if pick.ids is None and pick.where.state is None:
         pick = replace(pick, where=replace(pick.where, state=State.FAILED))
-    statement = picks.selected(tx, pick, *RECORD_COLUMNS).order_by(jobs.c.id)
-    return [record(row) for row in tx.execute(statement.with_for_update(of=jobs, skip_locked=True))]
+    statement = picks.selected(tx, pick, *RECORD_COLUMNS).with_for_update(of=jobs, skip_locked=True)
+    return sorted((record(row) for row in tx.execute(statement)), key=lambda job: job.id)
 
 
 def _check_deadline(tx: Transaction, wishes: Wishes) -> None:

@@ -24,6 +24,7 @@ from jobs import (
     messages,
     places,
     queries,
+    spend,
     tenants,
     transitions,
 )
@@ -50,7 +51,7 @@ from jobs.states import State
 from jobs.transitions import InstanceFacts
 from jobs.validation import Report, Rules, validate
 from jobs.vault import UnreadableSecretError, Vault
-from jobs.views import FleetView, JobDetail, JobView, Status
+from jobs.views import FleetSpend, FleetView, JobDetail, JobView, Status, TenantSpend
 
 STALE_AFTER: Final = timedelta(minutes=15)
 """A catalog older than this is refreshed; it is served all the same."""
@@ -650,6 +651,13 @@ class Service:
         if not wish.dry_run:
             self._notify()
         return done
+
+    def spend(
+        self, tenant: str | None, *, limit: int = 100, after: str | None = None
+    ) -> tuple[list[TenantSpend], list[FleetSpend]]:
+        """Return what a tenant (None: each) has cost so far, and its fleets, the newest first, older than ``after``."""
+        with self._database.read() as tx:
+            return spend.of_tenants(tx, tenant), spend.list_fleets(tx, tenant, limit=limit, after=after)
 
     def _pick(self, ref: str, tenant: str, where: JobFilter, ids: tuple[str, ...] | None) -> Pick:
         return Pick(tenant, replace(where, fleet_id=self.fleet(ref, tenant).id), ids)
