@@ -24,6 +24,7 @@ from nodewright.cli.output import (
     state_text,
     states_line,
 )
+from nodewright.cli.spending import cost_line, print_spend
 from nodewright.client import Client, Fleet, JobDetail, NotFound, TimelineEvent
 from nodewright.failures import BadInput
 
@@ -52,10 +53,16 @@ Limit = Annotated[
 def fleets(
     *,
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="How many at most.")] = 100,
+    spend: Annotated[
+        bool, typer.Option("--spend", help="What they have cost so far, and cost an hour now.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List fleets, newest first."""
     with connect() as client:
+        if spend:
+            print_spend(client.spend(limit=limit), json=json)
+            return
         found = client.fleets(limit=limit)
     if json:
         print_json({"fleets": [fleet.to_json() for fleet in found]})
@@ -126,7 +133,8 @@ def _show_fleet(client: Client, fleet: Fleet, *, json: bool) -> None:
     if json:
         print_json(fleet_document(client, fleet))
         return
-    console().print(f"Fleet {fleet.name} ({fleet.id}): {states_line(fleet.states)}\n")
+    console().print(f"Fleet {fleet.name} ({fleet.id}): {states_line(fleet.states)}")
+    console().print(f"Cost so far {cost_line(fleet)}\n")
     _print_tables(client.jobs(fleet=fleet.id))
 
 
@@ -140,6 +148,8 @@ def _show_job(job: JobDetail) -> None:
         if facts.get(name) is not None:
             table.add_row(name, str(facts[name]))
     table.add_row("tag", f"nw:{job.id}.{facts.get('attempt')}")
+    if job.spent_usd or job.hourly_usd:
+        table.add_row("cost so far", cost_line(job))
     out.print(table)
     out.print()
     if out.width < WIDE:

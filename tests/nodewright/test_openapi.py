@@ -51,7 +51,16 @@ def test_every_operation_documents_its_answers(openapi):
 def test_every_body_is_documented(openapi):
     """Each operation that takes a body says what it must look like."""
     with_bodies = {path for path, method, operation in operations(openapi) if "requestBody" in operation}
-    assert with_bodies == {"/v1/fleets", "/v1/plan", "/v1/jobs/{job_id}/resolve"}
+    assert with_bodies == {
+        "/v1/fleets",
+        "/v1/plan",
+        "/v1/jobs/{job_id}/resolve",
+        "/v1/fleets/{ref}/cancel",
+        "/v1/fleets/{ref}/retry",
+        "/v1/fleets/{ref}/scale",
+        "/v1/jobs/{job_id}/cancel",
+        "/v1/jobs/{job_id}/retry",
+    }
 
 
 def test_every_reference_leads_somewhere(openapi):
@@ -72,6 +81,8 @@ def test_the_shapes_are_those_of_the_views(site):
         answers.Job: job.to_json(),
         answers.JobDetail: service.job(job.id, "default").to_json(),
         answers.TimelineEvent: EventView(now, "e", "queued", "a").to_json(),
+        answers.TenantSpend: service.spend("default")[0][0].to_json(),
+        answers.FleetSpend: service.spend("default")[1][0].to_json(),
         answers.FleetEvent: FeedEvent(1, "j", "l", 1, now, "e", "queued", "a").to_json(),
         answers.Status: service.status().to_json(),
         answers.Alarm: Alarm("c", "m", None).to_json(),
