@@ -33,8 +33,8 @@ def fault_of(tx: Transaction, tenant: str, request: FleetRequest) -> RequestFaul
         field=field,
         value=request.name,
         message=f"there is a fleet '{request.name}' ({found}) already, {_described(there)}",
-        remedy=f"{_instead(request, there)}choose another name, or say `on_existing: new` for {request.total} more "
-        "in a fleet of their own",
+        remedy=f"{_instead(request, there)}choose another name, or say `on_existing: new` (`--on-existing new`) for "
+        f"{request.total} more in a fleet of their own",
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, ColumnElement, Integer, and_, case, cast, fun
 
 from jobs.cost import cost_of
 from jobs.database import Transaction
-from jobs.records import fleets, in_state, jobs
+from jobs.records import fleets, in_state, jobs, tenants
 from jobs.states import State
 from jobs.tables import PAID_FOR
 from jobs.views import FleetSpend, Spend, TenantSpend
@@ -52,7 +52,7 @@ def of_tenants(tx: Transaction, tenant: str | None) -> list[TenantSpend]:
         return tx.execute(joined.where(*mine, which).group_by(key))
 
     found = _summed(over(_present(tx), _LIVE), over(_PAST, _CLOSED))
-    names = {tenant} if tenant is not None else set(found)
+    names = [tenant] if tenant is not None else tx.execute(select(tenants.c.id)).scalars().all()
     return [TenantSpend(name, found.get(name, Spend())) for name in sorted(names)]
 
 

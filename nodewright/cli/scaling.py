@@ -42,7 +42,7 @@ def scale(  # noqa: PLR0913 - one parameter per option
     """Bring a fleet to N instances: more of a group, or fewer.
 
     Of those that are too many what waits is cancelled first, then instances are DELETED, the newest first; `--jobs`
-    names others. What would go is listed and asked for before. Failed jobs without an instance do not count: retry them.
+    names others. What would go is listed and asked for before. Failed jobs without an instance do not count.
 
     Exit codes: 0 done, 1 not confirmed, 2 bad input, 3 not reached.
     """

@@ -44,9 +44,9 @@ class Secrets(Asked):
     """Secrets given again: of one group (by its index), or without `group` of each group that lacks them."""
 
     group: Annotated[int, Field(ge=0, le=_MOST_GROUPS)] | None = None
-    root_pass: Annotated[str, Field(repr=False)] | None = None
-    user_data: Annotated[str, Field(repr=False)] | None = None
-    stackscript_data: Annotated[dict[str, str], Field(repr=False)] | None = None
+    root_pass: str | None = Field(default=None, repr=False)
+    user_data: str | None = Field(default=None, repr=False)
+    stackscript_data: dict[str, str] | None = Field(default=None, repr=False)
 
 
 class Cancel(Asked):
