@@ -15,13 +15,14 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
-from jobs import credentials, house, listing, messages, places, queries, tenants, transitions
+from jobs import credentials, holds, house, listing, messages, places, queries, tenants, transitions
 from jobs import fleets as fleet_rows
 from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
 from jobs.database import Database, Transaction
 from jobs.feed import FleetFeed, is_event_of
 from jobs.fleets import Draft, Guards, Trace
+from jobs.holds import HoldView, Scope
 from jobs.identity import new_id
 from jobs.labels import labels_of
 from jobs.listing import JobFilter
@@ -133,6 +134,7 @@ class Service:
         notify: called after a commit that made work; best effort, never raises.
         dice: randomness for ids and passwords.
         monotonic: the process's clock, for how long counting takes.
+        wait: waits so many seconds, between two looks at what a pause waits for.
 
     """
 
@@ -146,6 +148,7 @@ class Service:
         notify: Callable[[], None],
         dice: Random,
         monotonic: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] = time.sleep,
     ) -> None:
         self._database = database
         self._vault = vault
@@ -154,6 +157,7 @@ class Service:
         self._notify = notify
         self._dice = dice
         self._monotonic = monotonic
+        self._wait = wait
         self._counted: dict[str | None, _Counted] = {}
 
     # Submit ----------------------------------------------------------------------------------------------------------
@@ -582,6 +586,30 @@ class Service:
                 cancelled, noted = cancelled + ended, noted + waiting
         self._notify()
         return Cancelled(cancelled, noted)
+
+    # Pause -----------------------------------------------------------------------------------------------------------
+
+    def fleet_scope(self, ref: str, tenant: str) -> Scope:
+        """Return a fleet as something that can be paused. Raises NotFound."""
+        fleet = self.fleet(ref, tenant)
+        return holds.of_fleet(fleet.id, fleet.name)
+
+    def account_scope(self, account: str) -> Scope:
+        """Return an account as something that can be paused. Raises NotFound."""
+        with self._database.read() as tx:
+            if "\x00" in account or not holds.account_exists(tx, account):
+                raise NotFound(f"there is no account {account!r}")
+        return holds.of_account(account)
+
+    def pause(self, scope: Scope, *, actor: str) -> HoldView:
+        """Pause it: when this returns, nothing of it is sent any more. What waits is kept."""
+        return holds.pause(self._database, scope, actor=actor, wait=self._wait)
+
+    def resume(self, scope: Scope) -> HoldView:
+        """Let it go on."""
+        done = holds.resume(self._database, scope)
+        self._notify()
+        return done
 
 
 def _cancel_some(tx: Transaction, fleet_id: str, first: int, *, actor: str) -> tuple[int, int, int]:

@@ -325,6 +325,15 @@ def given_back(tx: Transaction, job: JobRecord, why: str, *, actor: str) -> JobR
     return _move(tx, job, Event.GIVEN_BACK, actor=actor, detail={"why": why}, columns=columns)
 
 
+def all_given_back(
+    tx: Transaction, found: Sequence[JobRecord], why: str, *, actor: str
+) -> list[JobRecord | None]:
+    """Queue jobs again, which the caller has locked, and whose grants are not to be used."""
+    columns = {"send_before": None, "lease_until": None}
+    steps = [_Step(job, Event.GIVEN_BACK, columns, {"why": why}) for job in found]
+    return _move_each(tx, steps, actor=actor) if steps else []
+
+
 def sent(tx: Transaction, job: JobRecord, *, actor: str, lease: timedelta) -> JobRecord | None:
     """Commit the intent to create: from here on the API may have been reached."""
     return all_sent(tx, [job], actor=actor, lease=lease)[0]
