@@ -42,6 +42,8 @@ class FleetView:
     created_at: datetime
     request_id: str | None = None
     traceparent: str | None = None
+    held_at: datetime | None = None
+    """Since when a person has paused it."""
 
     @property
     def settled(self) -> bool:
@@ -63,6 +65,7 @@ class FleetView:
             "created_at": moment(self.created_at),
             "request_id": self.request_id,
             "traceparent": self.traceparent,
+            "held_at": moment(self.held_at),
         }
 
 

@@ -24,7 +24,7 @@ STATES: Final = (
 )
 SETTLED: Final = frozenset({"running", "failed", "rejected", "cancelled", "deleted"})
 """States that nobody but a person changes."""
-PAUSES: Final = frozenset({"unauthorized", "missing_scope", "account_limit"})
+PAUSES: Final = frozenset({"unauthorized", "missing_scope", "account_limit", "paused"})
 """Codes of alarms with which an account takes no creates."""
 
 Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -134,6 +134,8 @@ class Fleet(Answer):
     created_at: Moment | None = None
     request_id: str | None = None
     traceparent: str | None = None
+    held_at: Moment | None = None
+    """Since when a person has paused it."""
 
     @property
     def settled(self) -> bool:
@@ -210,6 +212,23 @@ class Cancelled(Answer):
     fleet: Fleet
     cancelled: int
     noted: int
+
+
+class Hold(Answer):
+    """What a pause or a resume came to.
+
+    ``held_at``: since when it is paused, None: it is not. ``settled``: nothing of it can still be sent. ``waiting``
+    jobs are kept; creates ``in_flight`` are finished and recorded. ``held_by``: what else keeps it paused.
+    """
+
+    scope: Annotated[str, WithJsonSchema({"type": "string", "enum": ["fleet", "account", "everything"]})]
+    name: str
+    held_at: Moment | None = None
+    changed: bool = True
+    settled: bool = True
+    waiting: int = 0
+    in_flight: int = 0
+    held_by: tuple[str, ...] = ()
 
 
 # Plan

@@ -182,6 +182,15 @@ def rate_windows() -> Call[answers.RateWindows]:
     return Call("GET", "/v1/rate-windows", _as(answers.RateWindows))
 
 
+def hold(verb: str, fleet: str | None, account: str | None, *, everything: bool) -> Call[answers.Hold]:
+    """Pause or resume a fleet, an account, or everything. Raises ValueError unless it is exactly one of them."""
+    if [fleet is not None, account is not None, everything].count(True) != 1:
+        raise ValueError(f"{verb}: expected a fleet, an account or everything=True, exactly one of them")
+    place = f"/fleets/{_segment(fleet)}" if fleet is not None else ""
+    place = f"/accounts/{_segment(account)}" if account is not None else place
+    return Call("POST", f"/v1{place}/{verb}", _as(answers.Hold))
+
+
 def events(ref: str, after: str | None) -> tuple[str, dict[str, str]]:
     """Return path and headers of a fleet's event stream."""
     headers = {"Accept": "text/event-stream", **({} if after is None else {"Last-Event-ID": after})}

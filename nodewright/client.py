@@ -39,6 +39,7 @@ from nodewright.answers import (
     Fault,
     Fleet,
     FleetEvent,
+    Hold,
     Image,
     InstanceType,
     Job,
@@ -85,6 +86,7 @@ __all__ = [
     "Fault",
     "Fleet",
     "FleetEvent",
+    "Hold",
     "Image",
     "InstanceType",
     "Job",
@@ -323,6 +325,18 @@ class Client:
         """Return what the rate limits still allow."""
         return list(self._send(calls.rate_windows()).rate_windows)
 
+    def pause(
+        self, fleet: str | None = None, *, account: str | None = None, everything: bool = False
+    ) -> Hold:
+        """Pause a fleet, an account or everything: after the answer nothing of it is sent. What waits is kept."""
+        return self._send(calls.hold("pause", fleet, account, everything=everything))
+
+    def resume(
+        self, fleet: str | None = None, *, account: str | None = None, everything: bool = False
+    ) -> Hold:
+        """Let a paused fleet, account or everything go on."""
+        return self._send(calls.hold("resume", fleet, account, everything=everything))
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -517,6 +531,18 @@ class AsyncClient:
     async def rate_windows(self) -> list[RateWindow]:
         """Return what the rate limits still allow."""
         return list((await self._send(calls.rate_windows())).rate_windows)
+
+    async def pause(
+        self, fleet: str | None = None, *, account: str | None = None, everything: bool = False
+    ) -> Hold:
+        """Pause a fleet, an account or everything: after the answer nothing of it is sent. What waits is kept."""
+        return await self._send(calls.hold("pause", fleet, account, everything=everything))
+
+    async def resume(
+        self, fleet: str | None = None, *, account: str | None = None, everything: bool = False
+    ) -> Hold:
+        """Let a paused fleet, account or everything go on."""
+        return await self._send(calls.hold("resume", fleet, account, everything=everything))
 
     async def aclose(self) -> None:
         """Close the connections."""
