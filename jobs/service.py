@@ -15,11 +15,23 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
-from jobs import credentials, holds, house, listing, messages, places, queries, tenants, transitions
+from jobs import (
+    credentials,
+    destruction,
+    holds,
+    house,
+    listing,
+    messages,
+    places,
+    queries,
+    tenants,
+    transitions,
+)
 from jobs import fleets as fleet_rows
 from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
 from jobs.database import Database, Transaction
+from jobs.destruction import Destroyed, Preview, Selection, Target
 from jobs.feed import FleetFeed, is_event_of
 from jobs.fleets import Draft, Guards, Trace
 from jobs.holds import HoldView, Scope
@@ -587,6 +599,48 @@ class Service:
         self._notify()
         return Cancelled(cancelled, noted)
 
+    # Destroy ---------------------------------------------------------------------------------------------------------
+
+    def plan_destroy(self, ref: str, tenant: str, where: JobFilter, ids: Sequence[str] | None) -> Preview:
+        """Return what a destroy of a fleet's jobs would do, and what confirms it. Raises NotFound."""
+        chosen = self._selection(ref, tenant, where, ids)
+        with self._database.read() as tx:
+            return destruction.preview(tx, tenant, chosen, _meant(tx, tenant, chosen))
+
+    def destroy(
+        self,
+        ref: str,
+        tenant: str,
+        where: JobFilter,
+        ids: Sequence[str] | None,
+        *,
+        confirm: str,
+        actor: str,
+    ) -> Destroyed:
+        """Have the instances of a fleet's jobs deleted, and cancel what is not bought yet.
+
+        Raises:
+            NotFound: there is no such fleet, or one of the jobs is not the fleet's.
+            ConfirmationRefused: ``confirm`` is not what a dry run says now. Nothing was done.
+
+        """
+        chosen = self._selection(ref, tenant, where, ids)
+        with self._database.read() as tx:
+            found = _meant(tx, tenant, chosen)
+            targets, refused = destruction.split(found)
+            destruction.check(confirm, tenant, chosen, targets, tx.now)
+        done = destruction.destroy(self._database, targets, actor=actor, wait=self._wait)
+        self._notify()
+        return replace(done, refused=[*refused, *done.refused])
+
+    def _selection(self, ref: str, tenant: str, where: JobFilter, ids: Sequence[str] | None) -> Selection:
+        fleet = self.fleet(ref, tenant)
+        strange = [one for one in ids or () if queries.as_id(one) is None]
+        if strange:
+            raise NotFound(f"there is no job {strange[0][:64]!r}; nothing was done")
+        named = None if ids is None else tuple(str(queries.as_id(one)) for one in ids)
+        return Selection(replace(where, fleet_id=fleet.id), named)
+
     # Pause -----------------------------------------------------------------------------------------------------------
 
     def fleet_scope(self, ref: str, tenant: str) -> Scope:
@@ -632,6 +686,15 @@ def _cancel_some(tx: Transaction, fleet_id: str, first: int, *, actor: str) -> t
 def _is_sure(job: JobRecord) -> bool:
     """Whether nothing can have been bought for the job."""
     return job.state not in {State.CREATING, State.UNCERTAIN} and job.last_unknown_at is None
+
+
+def _meant(tx: Transaction, tenant: str, chosen: Selection) -> list[Target]:
+    found = destruction.select_targets(tx, tenant, chosen)
+    unknown = destruction.unknown_ids(chosen, found)
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise NotFound(f"there is no job {unknown[0]!r}{more} in this fleet that fits; nothing was done")
+    return found
 
 
 def _known(catalog: Catalog | None) -> Catalog:

@@ -614,14 +614,24 @@ def destroyed(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | Non
     return _doomed(tx, job, Event.DESTROYED, actor=actor)
 
 
+def all_destroyed(tx: Transaction, found: Sequence[JobRecord], *, actor: str) -> list[JobRecord | None]:
+    """Have the instances of jobs deleted, which the caller has locked. A retry that was noted is void."""
+    steps = [_Step(job, Event.DESTROYED, _doomed_columns(tx), {"linode_id": job.linode_id}) for job in found]
+    return _move_each(tx, steps, actor=actor) if steps else []
+
+
 def ttl_over(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     """Have a job's instance deleted, because its time to live is over."""
     return _doomed(tx, job, Event.TTL_OVER, actor=actor)
 
 
 def _doomed(tx: Transaction, job: JobRecord, event: Event, *, actor: str) -> JobRecord | None:
-    columns = {"afterwards": None, "run_after": tx.now, "looks": 0, "ended_at": None}
-    return _move(tx, job, event, actor=actor, detail={"linode_id": job.linode_id}, columns=columns)
+    detail = {"linode_id": job.linode_id}
+    return _move(tx, job, event, actor=actor, detail=detail, columns=_doomed_columns(tx))
+
+
+def _doomed_columns(tx: Transaction) -> dict[str, Any]:
+    return {"afterwards": None, "run_after": tx.now, "looks": 0, "ended_at": None}
 
 
 def retried(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:

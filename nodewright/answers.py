@@ -231,6 +231,58 @@ class Hold(Answer):
     held_by: tuple[str, ...] = ()
 
 
+class Doomed(Answer):
+    """A job that a destroy would end; with ``linode_id`` its instance is deleted."""
+
+    id: str
+    label: str
+    state: StateName
+    linode_id: int | None = None
+    region: str = ""
+    hourly_usd: float = 0
+
+
+class Refusal(Answer):
+    """Why nothing is done for a job."""
+
+    job_id: str
+    label: str
+    state: StateName
+    code: str
+    message: str
+    remedy: str
+
+
+class DestroyPlan(Answer):
+    """What a destroy would do: delete ``instances``, and end ``unbought`` jobs that have none yet.
+
+    ``confirm`` confirms exactly this until ``expires_at``. ``jobs`` are the first thousand of them.
+    """
+
+    fleet: Fleet
+    instances: int
+    unbought: int
+    hourly_usd: float
+    jobs: tuple[Doomed, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    confirm: str
+    expires_at: Moment
+
+
+class Destroyed(Answer):
+    """What a destroy came to.
+
+    ``deleting`` instances are being deleted; ``cancelled`` jobs ended at once; those that are ``noted`` end, or are
+    deleted, as soon as their create's outcome is known; ``refused`` ones are as they were.
+    """
+
+    fleet: Fleet
+    deleting: int
+    cancelled: int
+    noted: int
+    refused: tuple[Refusal, ...] = ()
+
+
 # Plan
 
 

@@ -3,7 +3,7 @@
 Both clients send them: :class:`nodewright.client.Client` and :class:`nodewright.client.AsyncClient`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, Generic, TypeVar
@@ -180,6 +180,26 @@ def status() -> Call[answers.Status]:
 def rate_windows() -> Call[answers.RateWindows]:
     """Ask what the rate limits still allow."""
     return Call("GET", "/v1/rate-windows", _as(answers.RateWindows))
+
+
+def plan_destroy(
+    ref: str, ids: Sequence[str] | None, where: Mapping[str, str | None]
+) -> Call[answers.DestroyPlan]:
+    """Ask what a destroy would do."""
+    return Call("POST", _destroy(ref), _as(answers.DestroyPlan), json=_given(jobs=ids, **where, dry_run=True))
+
+
+def destroy(
+    ref: str, ids: Sequence[str] | None, where: Mapping[str, str | None], confirm: str
+) -> Call[answers.Destroyed]:
+    """Destroy what was confirmed."""
+    return Call(
+        "POST", _destroy(ref), _as(answers.Destroyed), json=_given(jobs=ids, **where, confirm=confirm)
+    )
+
+
+def _destroy(ref: str) -> str:
+    return f"/v1/fleets/{_segment(ref)}/destroy"
 
 
 def hold(verb: str, fleet: str | None, account: str | None, *, everything: bool) -> Call[answers.Hold]:

@@ -23,7 +23,7 @@ It imports nothing of ours but small modules of `nodewright`: it works beside a 
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -35,6 +35,9 @@ from nodewright.answers import (
     SETTLED,
     Alarm,
     Cancelled,
+    Destroyed,
+    DestroyPlan,
+    Doomed,
     Estimate,
     Fault,
     Fleet,
@@ -49,6 +52,7 @@ from nodewright.answers import (
     Plan,
     Problem,
     RateWindow,
+    Refusal,
     Region,
     RootPassword,
     Status,
@@ -82,6 +86,9 @@ __all__ = [
     "Cancelled",
     "Client",
     "ClientError",
+    "DestroyPlan",
+    "Destroyed",
+    "Doomed",
     "Estimate",
     "Fault",
     "Fleet",
@@ -99,6 +106,7 @@ __all__ = [
     "Plan",
     "Problem",
     "RateWindow",
+    "Refusal",
     "Refused",
     "Region",
     "RootPassword",
@@ -337,6 +345,26 @@ class Client:
         """Let a paused fleet, account or everything go on."""
         return self._send(calls.hold("resume", fleet, account, everything=everything))
 
+    def plan_destroy(
+        self, fleet: str, *, jobs: Sequence[str] | None = None, **where: str | None
+    ) -> DestroyPlan:
+        """Return what a destroy of a fleet would do, and the ``confirm`` for exactly that. Nothing is done.
+
+        ``jobs``: only these, by their ids. ``where``: state, label, region, type, tag, error_code, since.
+        """
+        return self._send(calls.plan_destroy(fleet, jobs, where))
+
+    def destroy(
+        self, fleet: str, *, confirm: str, jobs: Sequence[str] | None = None, **where: str | None
+    ) -> Destroyed:
+        """Delete the instances of a fleet's jobs, and cancel what is not bought, as :meth:`plan_destroy` showed it.
+
+        Raises:
+            Refused: what would go has changed since, or the confirmation is older than 15 minutes. Nothing was done.
+
+        """
+        return self._send(calls.destroy(fleet, jobs, where, confirm))
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -543,6 +571,26 @@ class AsyncClient:
     ) -> Hold:
         """Let a paused fleet, account or everything go on."""
         return await self._send(calls.hold("resume", fleet, account, everything=everything))
+
+    async def plan_destroy(
+        self, fleet: str, *, jobs: Sequence[str] | None = None, **where: str | None
+    ) -> DestroyPlan:
+        """Return what a destroy of a fleet would do, and the ``confirm`` for exactly that. Nothing is done.
+
+        ``jobs``: only these, by their ids. ``where``: state, label, region, type, tag, error_code, since.
+        """
+        return await self._send(calls.plan_destroy(fleet, jobs, where))
+
+    async def destroy(
+        self, fleet: str, *, confirm: str, jobs: Sequence[str] | None = None, **where: str | None
+    ) -> Destroyed:
+        """Delete the instances of a fleet's jobs, and cancel what is not bought, as :meth:`plan_destroy` showed it.
+
+        Raises:
+            Refused: what would go has changed since, or the confirmation is older than 15 minutes. Nothing was done.
+
+        """
+        return await self._send(calls.destroy(fleet, jobs, where, confirm))
 
     async def aclose(self) -> None:
         """Close the connections."""

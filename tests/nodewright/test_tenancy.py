@@ -29,7 +29,10 @@ PLACES = {"ref": ("fleet", "name"), "fleet_id": ("fleet",), "job_id": ("job",), 
 ASKED = {"fleet": "name", "label": "label", "job": "job", "since": "job", "after": "job", "tag": "tag"}
 """What a query parameter is asked with; others are left out."""
 OWN = {"name": "intruder", "count": 1, "type": "g6-nanode-1", "region": "us-east", "image": "linode/debian12"}
-BODIES = {"/v1/jobs/{job_id}/resolve": {"absent": True}}
+BODIES = {
+    "/v1/jobs/{job_id}/resolve": {"absent": True},
+    "/v1/fleets/{ref}/destroy": {"dry_run": True},
+}
 """Bodies that would be good for the owner; a document of the intruder's own where nothing is said."""
 PRIVATE = "private/1002"
 """An image of the owner's account."""
