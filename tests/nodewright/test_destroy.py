@@ -124,7 +124,7 @@ def test_a_dry_run_says_what_would_go(run, served, fleet):
     done = run("destroy", "web", "--dry-run", "--state", "running", env=served.env)
     assert done.exit_code == 0
     assert "web-0003" in done.stdout
-    assert "3 instances of fleet web would be deleted, $0.02 an hour." in done.stdout
+    assert "3 instances of fleet web would be deleted, $0.0225 an hour." in done.stdout
     assert "--yes --confirm" in done.stdout
     none = run("destroy", "web", "--dry-run", "--state", "queued", env=served.env)
     assert none.stdout == "Nothing of fleet web would go.\n"
