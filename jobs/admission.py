@@ -71,6 +71,23 @@ class Grant:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """What a reply said of the rate limit, and the call that it answered. ``throttled``: it was a 429."""
+
+    facts: RateFacts
+    call: Call
+    throttled: bool = False
+
+    def taught(self, known: Sequence[Window], now: datetime) -> list[Window]:
+        """Return the windows as they are known after it."""
+        return windows.taught(known, self.facts, self.call, now=now, throttled=self.throttled)
+
+    def confirms(self, known: Sequence[Window], now: datetime) -> bool:
+        """Whether it says nothing new."""
+        return not self.throttled and self.taught(known, now) == list(known)
+
+
+@dataclass(frozen=True)
 class _Bucket:
     number: int
     window: Window
@@ -205,13 +222,20 @@ _GRANT: Final = select(
         rate_windows.c.opened_at.is_(None),
     ),
     exists().where(accounts.c.id == jobs.c.account_id, _SICK),
-).where(jobs.c.id == bindparam("job"))
+).where(jobs.c.id.in_(bindparam("job_ids", expanding=True)))
+_FREE_GRANTS: Final = _GRANT.with_for_update(of=jobs, skip_locked=True)
 
 
-def load_grant(tx: Transaction, job_id: str) -> Grant | None:
-    """Return a job with what its create needs to know, in one statement; None: there is no such job."""
-    row = tx.execute(_GRANT, {"job": job_id}).first()
-    return None if row is None else Grant(record(row[:-2]), unopened=bool(row[-2]), sick=bool(row[-1]))
+def load_grants(tx: Transaction, job_ids: Sequence[str]) -> dict[str, Grant]:
+    """Return jobs with what their creates need to know, in one statement.
+
+    Several are locked, but for those that somebody else holds, which are left out: a transaction that moves many jobs
+    must not wait for one, or two of them could wait for each other.
+    """
+    statement = _GRANT if len(job_ids) == 1 else _FREE_GRANTS
+    rows = tx.execute(statement, {"job_ids": job_ids}).all()
+    grants = [Grant(record(row[:-2]), unopened=bool(row[-2]), sick=bool(row[-1])) for row in rows]
+    return {grant.job.id: grant for grant in grants}
 
 
 def open_window(tx: Transaction, job: JobRecord, *, route: str = CREATE) -> None:
@@ -228,31 +252,35 @@ def learn(
     *,
     token_id: str,
     route: str,
-    facts: RateFacts,
-    call: Call,
-    throttled: bool,
+    replies: Sequence[Heard],
     account_id: str | None = None,
 ) -> bool:
-    """Teach the windows of a route what a reply said; return whether there was anything to learn.
+    """Teach the windows of a route what replies said; return whether there was anything to learn.
 
     Most replies only confirm what is known, and need neither a lock nor a write. With ``account_id`` it is found out,
     where that matters, whether another create of the account is under way.
     """
     known = [bucket.window for bucket in _read(tx, token_id, route, lock=False)]
-    if account_id is not None and facts.remaining is not None and any(map(windows.is_disturbed, known)):
-        call = replace(call, alone=alone(tx, account_id))
-    if not throttled and windows.taught(known, facts, call, now=tx.now, throttled=False) == known:
+    if account_id is not None and any(map(windows.is_disturbed, known)):
+        replies = [_asked_whether_alone(tx, reply, account_id) for reply in replies]
+    if all(reply.confirms(known, tx.now) for reply in replies):
         return False
     stored = _read(tx, token_id, route, lock=True)
     rolled = _rolled(stored, tx.now)
-    taught = windows.taught(
-        [bucket.window for bucket in rolled], facts, call, now=tx.now, throttled=throttled
-    )
+    taught = [bucket.window for bucket in rolled]
+    for reply in replies:
+        taught = reply.taught(taught, tx.now)
     for before, bucket, window in zip(stored, rolled, taught, strict=False):
         _write(tx, token_id, route, before, replace(bucket, window=window))
-    for window in taught[len(stored) :]:
-        _add_bucket(tx, token_id, route, stored[-1].number + 1, window)
+    for number, window in enumerate(taught[len(stored) :], start=1):
+        _add_bucket(tx, token_id, route, stored[-1].number + number, window)
     return True
+
+
+def _asked_whether_alone(tx: Transaction, reply: Heard, account_id: str) -> Heard:
+    if reply.facts.remaining is None:
+        return reply
+    return replace(reply, call=replace(reply.call, alone=alone(tx, account_id)))
 
 
 def alone(tx: Transaction, account_id: str) -> bool:
@@ -303,6 +331,9 @@ _TO_WAKE: Final = (
 _HEALTH: Final = select(
     accounts.c.epoch, accounts.c.probe_at, select(installation.c.epoch).scalar_subquery()
 ).where(accounts.c.id == bindparam("account"))
+_OUTLOOK: Final = _HEALTH.add_columns(
+    _GRANTS.scalar_subquery(), exists().where(_AWAKE).correlate_except(jobs)
+)
 
 
 def anything_ready(tx: Transaction, account_id: str) -> bool:
@@ -356,15 +387,18 @@ def admit(
     if not buckets:
         return Admission(skipped=True)
     rolled = _rolled(buckets, tx.now)
-    shut_until = _shut_until(tx, account_id)
+    row = tx.execute(_OUTLOOK, {"account": account_id, "now": tx.now}).first()
+    shut_until = _until(row, tx.now)
     if shut_until is not None and shut_until > tx.now:
         return Admission(next_at=shut_until)
-    backlog = open_grants(tx, account_id)
+    backlog, awake = row[3:]
     left = _room(rolled, tx.now, most - backlog)
     if shut_until is not None:
         left = min(left, 1 - backlog)
     if left <= 0:
         return Admission(next_at=_next_opening(rolled, tx.now) or tx.now + _BACKLOG_PAUSE)
+    if awake:
+        _wake(tx, account_id)
     picked, rolled[0] = _pick(tx, account_id, left, rolled[0])
     granted = _grant(tx, picked, rolled, token_id=token_id, actor=actor)
     for before, bucket in zip(buckets, rolled, strict=True):
@@ -395,7 +429,6 @@ def _pick(tx: Transaction, account_id: str, most: int, bucket: _Bucket) -> tuple
 
     Each tenant's jobs are taken from the head of its own part of the index, so that a long queue costs no more.
     """
-    _wake(tx, account_id)
     heads = _heads(tx, account_id, most)
     weights = {row.tenant_id: row.weight for row in heads.values()}
     candidates = [shares.Candidate(-row.priority, row.id, row.tenant_id) for row in heads.values()]
@@ -440,9 +473,12 @@ def _grant(
 
 def _shut_until(tx: Transaction, account_id: str) -> datetime | None:
     """Return None when admission is open, else from when one probe may go (far away: not before reconcile)."""
-    row = tx.execute(_HEALTH, {"account": account_id}).first()
+    return _until(tx.execute(_HEALTH, {"account": account_id}).first(), tx.now)
+
+
+def _until(row: Any, now: datetime) -> datetime | None:  # noqa: ANN401 - a row of _HEALTH
     if row is None or row[0] != row[2]:
-        return tx.now + timedelta(seconds=1)
+        return now + timedelta(seconds=1)
     probe_at: datetime | None = row[1]
     return probe_at
 

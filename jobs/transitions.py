@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Update, bindparam, insert, literal, select, update
+from sqlalchemy import Update, bindparam, insert, select, update
 
 from jobs import chores
 from jobs.database import Transaction
@@ -82,6 +82,14 @@ def _explained(reason: Reason) -> dict[str, Any]:
 
 _LOAD: Final = select(*RECORD_COLUMNS).where(jobs.c.id == bindparam("which"))
 _LOG: Final = insert(job_events)
+_AMONG: Final = jobs.c.id.in_(bindparam("ids", expanding=True))
+_HOLD: Final = select(jobs.c.id).where(_AMONG).with_for_update(skip_locked=True)
+_LINE: Final = ("at", "event", "state", "actor")
+# The lines differ in nothing but the job: one statement costs less than sending the rows one by one.
+_LOG_MANY: Final = insert(job_events).from_select(
+    ["job_id", *_LINE],
+    select(jobs.c.id, *(bindparam(name, type_=job_events.c[name].type) for name in _LINE)).where(_AMONG),
+)
 
 
 def load(tx: Transaction, job_id: str) -> JobRecord | None:
@@ -119,15 +127,78 @@ def _move(
     detail: Detail = None,
     columns: dict[str, Any],
 ) -> JobRecord | None:
-    target = after(job.state, event)
-    written = {**columns, "state": target.value, "version": job.version + 1, "changed_at": tx.now}
-    as_read = {"which": job.id, "was_state": job.state.value, "was_version": job.version}
+    step = _Step(job, event, columns, detail)
+    written = _written(tx, step)
     changes = {f"to_{name}": value for name, value in written.items()}
-    if tx.execute(_guarded(tuple(written)), as_read | changes).rowcount == 0:
+    if tx.execute(_guarded(tuple(written)), _as_read(job) | changes).rowcount == 0:
         return None
-    tx.execute(_LOG, log_event(tx, job.id, event, target, actor=actor, detail=detail))
-    known = {name: value for name, value in columns.items() if name in JobRecord.__slots__}
-    return replace(job, state=target, version=job.version + 1, **known)
+    moved = _moved(step)
+    tx.execute(_LOG, log_event(tx, job.id, event, moved.state, actor=actor, detail=detail))
+    return moved
+
+
+class OvertakenError(Exception):
+    """Of several jobs that were to move together one was moved by somebody else; none has moved."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One job's move, decided upon."""
+
+    job: JobRecord
+    event: Event
+    columns: dict[str, Any]
+    detail: Detail = None
+
+
+def hold(tx: Transaction, ids: Sequence[str]) -> None:
+    """Lock jobs that are to move together, without waiting for any.
+
+    Raises:
+        OvertakenError: somebody else holds one of them.
+
+    """
+    if tx.on_sqlite:
+        return  # its one writer holds everything
+    if len(tx.execute(_HOLD, {"ids": ids}).all()) < len(ids):
+        raise OvertakenError
+
+
+def _move_each(tx: Transaction, steps: Sequence[_Step], *, actor: str) -> list[JobRecord | None]:
+    """Move jobs, each with values of its own. Several move together or not at all (:class:`OvertakenError`)."""
+    if len(steps) == 1:
+        only = steps[0]
+        return [_move(tx, only.job, only.event, actor=actor, detail=only.detail, columns=only.columns)]
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for step in steps:
+        written = _written(tx, step)
+        as_read = _as_read(step.job) | {f"to_{name}": value for name, value in written.items()}
+        groups.setdefault(tuple(written), []).append(as_read)
+    for names, changes in groups.items():
+        if tx.execute(_guarded(names), changes).rowcount != len(changes):
+            raise OvertakenError
+    lines = [
+        log_event(
+            tx, step.job.id, step.event, after(step.job.state, step.event), actor=actor, detail=step.detail
+        )
+        for step in steps
+    ]
+    tx.execute(_LOG, lines)
+    return [_moved(step) for step in steps]
+
+
+def _written(tx: Transaction, step: _Step) -> dict[str, Any]:
+    target = after(step.job.state, step.event)
+    return {**step.columns, "state": target.value, "version": step.job.version + 1, "changed_at": tx.now}
+
+
+def _as_read(job: JobRecord) -> dict[str, Any]:
+    return {"which": job.id, "was_state": job.state.value, "was_version": job.version}
+
+
+def _moved(step: _Step) -> JobRecord:
+    known = {name: value for name, value in step.columns.items() if name in JobRecord.__slots__}
+    return replace(step.job, state=after(step.job.state, step.event), version=step.job.version + 1, **known)
 
 
 @cache
@@ -151,24 +222,30 @@ def _move_many(
     actor: str,
     columns: dict[str, Any],
 ) -> list[JobRecord]:
-    # One state for all, so that the law is asked once; the statement's guard is (id, state, version).
+    # One state for all, so that the law is asked once.
     target = after(source, event)
-    written = {**columns, "state": target.value, "version": jobs.c.version + 1, "changed_at": tx.now}
+    written = {**columns, "state": target.value, "changed_at": tx.now}
+    changes = {f"to_{name}": value for name, value in written.items()} | {"was_state": source.value}
+    line = {"at": tx.now, "event": event.value, "state": target.value, "actor": actor}
     moved: list[JobRecord] = []
     for version, ids in _by_version(found):
-        guard = (jobs.c.id.in_(ids), jobs.c.state == source.value, jobs.c.version == version)
-        statement = update(jobs).where(*guard).values(**written).returning(*RECORD_COLUMNS)
-        some = [record(row) for row in tx.execute(statement)]
-        _log_many(tx, [job.id for job in some], event, target, actor=actor)
+        which = {"ids": ids, "was_version": version}
+        some = [record(row) for row in tx.execute(_guarded_many(tuple(written)), which | changes)]
+        tx.execute(_LOG_MANY, {"ids": [job.id for job in some], **line})
         moved += some
     return moved
 
 
-def _log_many(tx: Transaction, ids: Sequence[str], event: Event, state: State, *, actor: str) -> None:
-    # The lines differ in nothing but the job: one statement costs less than sending the rows one by one.
-    same = (literal(tx.now, job_events.c.at.type), literal(event.value), literal(state.value), literal(actor))
-    lines = select(jobs.c.id, *same).where(jobs.c.id.in_(ids))
-    tx.execute(insert(job_events).from_select(["job_id", "at", "event", "state", "actor"], lines))
+@cache
+def _guarded_many(names: tuple[str, ...]) -> Any:  # noqa: ANN401 - an UPDATE with RETURNING has no type of its own
+    guard = (
+        _AMONG,
+        jobs.c.state == bindparam("was_state"),
+        jobs.c.version == bindparam("was_version"),
+    )
+    values = {name: bindparam(f"to_{name}", type_=jobs.c[name].type) for name in names}
+    more = update(jobs).where(*guard).values({**values, "version": jobs.c.version + 1})
+    return more.returning(*RECORD_COLUMNS)
 
 
 def _by_version(found: Sequence[Fenced]) -> Iterator[tuple[int, list[str]]]:
@@ -248,9 +325,24 @@ def given_back(tx: Transaction, job: JobRecord, why: str, *, actor: str) -> JobR
 
 def sent(tx: Transaction, job: JobRecord, *, actor: str, lease: timedelta) -> JobRecord | None:
     """Commit the intent to create: from here on the API may have been reached."""
-    columns = {"sent_at": tx.now, "sends": job.sends + 1, "lease_until": tx.now + lease, "send_before": None}
-    detail = {"attempt": job.attempt, "send": job.sends + 1}
-    return _move(tx, job, Event.SENT, actor=actor, detail=detail, columns=columns)
+    return all_sent(tx, [job], actor=actor, lease=lease)[0]
+
+
+def all_sent(
+    tx: Transaction, found: Sequence[JobRecord], *, actor: str, lease: timedelta
+) -> list[JobRecord | None]:
+    """Commit the intents of several creates, which the caller has locked. Raises OvertakenError."""
+    lasts = {"sent_at": tx.now, "lease_until": tx.now + lease, "send_before": None}
+    steps = [
+        _Step(
+            job,
+            Event.SENT,
+            {**lasts, "sends": job.sends + 1},
+            {"attempt": job.attempt, "send": job.sends + 1},
+        )
+        for job in found
+    ]
+    return _move_each(tx, steps, actor=actor)
 
 
 # What the create came to ---------------------------------------------------------------------------------------------
@@ -280,6 +372,22 @@ def owned(
 
     Where a cancel was noted the instance goes at once. Any other end that was noted is void: there it is.
     """
+    return all_owned(tx, [(job, facts)], actor=actor, proof=proof)[0]
+
+
+def all_owned(
+    tx: Transaction, found: Sequence[tuple[JobRecord, InstanceFacts]], *, actor: str, proof: str
+) -> list[JobRecord | None]:
+    """Record the instances of several jobs, which the caller has locked, as :func:`owned` does.
+
+    Raises:
+        OvertakenError: one of several jobs was moved by somebody else.
+
+    """
+    return _move_each(tx, [_owning(tx, job, facts, proof) for job, facts in found], actor=actor)
+
+
+def _owning(tx: Transaction, job: JobRecord, facts: InstanceFacts, proof: str) -> _Step:
     unwanted = job.ending == "cancel"
     if job.state is State.CREATING:
         event = Event.CREATED_UNWANTED if unwanted else Event.CREATED
@@ -290,8 +398,7 @@ def owned(
         columns["run_after"] = tx.now
     else:
         columns |= {**_error(None), "ending": None}
-    detail = {"linode_id": facts.linode_id, "proof": proof}
-    return _move(tx, job, event, actor=actor, detail=detail, columns=columns)
+    return _Step(job, event, columns, {"linode_id": facts.linode_id, "proof": proof})
 
 
 def refused(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) -> JobRecord | None:

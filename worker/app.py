@@ -43,6 +43,10 @@ from worker.sweep import Intake, Sweep
 from worker.watch import Watch
 
 QUEUE: Final = "nodewright"
+WAKE_UPS: Final = "nodewright.wake-ups"
+"""Consumed without acknowledgement: a wake-up that is lost with its worker is made up for by its row's lease, within
+seconds, and the broker's own redelivery would come two minutes later. An acknowledged message costs the consumer's one
+thread two round trips more."""
 CREATE_TASK: Final = "nodewright.create"
 WAKE_TASK: Final = "nodewright.wake"
 SUBMIT_TASK: Final = "nodewright.submit"
@@ -68,9 +72,11 @@ def build_app(broker_url: str, *, patience: int = 10) -> Celery:
     app = Celery("nodewright", broker=broker_url, set_as_current=False, autofinalize=True)
     if broker_url.startswith(("redis:", "rediss:")):
         app.conf.broker_transport = "worker.transport:Transport"
+    on_redis = broker_url.startswith(("redis", "rediss", "socket", "redis+socket"))
+    # Elsewhere a consumer that acknowledges nothing is sent everything at once: one worker would get all there is.
     app.conf.update(
         task_default_queue=QUEUE,
-        task_queues=[Queue(QUEUE)],
+        task_queues=[Queue(QUEUE), Queue(WAKE_UPS, no_ack=on_redis)],
         task_create_missing_queues=False,
         task_serializer="json",
         accept_content=["json"],
@@ -79,7 +85,7 @@ def build_app(broker_url: str, *, patience: int = 10) -> Celery:
         task_reject_on_worker_lost=False,
         task_publish_retry=False,
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=broker_url.startswith(("redis", "rediss", "socket", "redis+socket")),
+        worker_disable_prefetch=on_redis,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=20,
         worker_enable_remote_control=False,
@@ -121,7 +127,7 @@ class Publisher:
             with self._app.producer_pool.acquire(block=True, timeout=2) as producer, producer.batch():
                 for name, arguments in messages:
                     self._app.send_task(
-                        name, args=arguments, producer=producer, queue=QUEUE, ignore_result=True
+                        name, args=arguments, producer=producer, queue=WAKE_UPS, ignore_result=True
                     )
         except Exception as error:  # noqa: BLE001 - kombu raises whatever its transport raises
             self._log.warning(

@@ -5,7 +5,7 @@ alone, so that a death between any two of them leaves something that the chores 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from random import Random
@@ -26,7 +26,7 @@ from api_client import (
     Throttled,
 )
 from jobs import admission, backoff, fleets, places, resting, transitions
-from jobs.admission import CREATE, Admission
+from jobs.admission import CREATE, Admission, Heard
 from jobs.catalog import Catalog
 from jobs.database import Database, Transaction
 from jobs.identity import installation_tag
@@ -39,6 +39,7 @@ from jobs.validation import Spec, judge, spec_of
 from jobs.vault import UnreadableSecretError, Vault
 from jobs.windows import Call, RateFacts, taught
 from worker.config import Pace
+from worker.group_commit import GroupCommit
 from worker.outcomes import (
     Created,
     LabelInUse,
@@ -56,8 +57,10 @@ from worker.outcomes import (
 T = TypeVar("T")
 R = TypeVar("R", bound=Resource)
 _MOST_GRANTS: Final = 96
+_BACKLOG_SECONDS: Final = 0.02
 _MOST_GROUPS: Final = 256
 _MOST_PAGES: Final = 1000
+_OUR_200: Final = "our own 200"
 _OF_OURS: Final = {"count", "name", "label_pattern", "tags", "reveal_root_pass"}
 _NOT_SENT_AS_ASKED: Final = _OF_OURS | {"root_pass", "user_data", "stackscript_data"}
 
@@ -108,6 +111,15 @@ class Claimed:
     sick: bool = True
 
 
+@dataclass(frozen=True)
+class _Wish:
+    """A job to be created. ``since``: from when its age counts, by our monotonic clock."""
+
+    job_id: str
+    catalog: Catalog | None
+    since: float
+
+
 class _Group(NamedTuple):
     request: GroupRequest
     sealed: bytes | None
@@ -123,6 +135,9 @@ class Answer:
     written: float | None = None
 
 
+_Settled = tuple[Claimed, Answer]
+
+
 class Engine:
     """Admission, the create, and the calls that chores make."""
 
@@ -131,6 +146,8 @@ class Engine:
         self.identity = identity
         self.pace = pace
         self._groups: dict[tuple[str, int], _Group] = {}
+        self._claims = GroupCommit(self._claim_all)
+        self._successes = GroupCommit(self._write_all_down)
         self.verdict = lru_cache(maxsize=4096)(_verdict)
 
     # Admission -------------------------------------------------------------------------------------------------------
@@ -149,6 +166,8 @@ class Engine:
                 chance = rest
             if chance is not None:
                 return Admission(next_at=chance), max((chance - tx.now).total_seconds(), 0.0)
+            if admission.open_grants(tx, me.account_id) > _MOST_GRANTS // 2:
+                return Admission(), _BACKLOG_SECONDS
         if others and not self._take_over(others):
             return Admission(), None
         with self.parts.database.write() as tx:
@@ -191,25 +210,38 @@ class Engine:
         return self._settle(claimed, self._send(claimed.request, claimed.since))
 
     def _claim(self, job_id: str, catalog: Catalog | None) -> Claimed | None:
-        since = self.parts.monotonic()
+        return self._claims(_Wish(job_id, catalog, self.parts.monotonic()))
+
+    def _claim_all(self, wishes: Sequence[_Wish]) -> list[Claimed | None]:
+        """Commit the intents of several creates; None for a job that is not to be created now."""
         with self.parts.database.write() as tx:
-            grant = admission.load_grant(tx, job_id)
-            if grant is None or grant.job.state is not State.DISPATCHED or not self._is_mine(grant.job):
-                return None
-            job = grant.job
-            if job.send_before is not None and tx.now > job.send_before:
-                transitions.given_back(tx, job, "the grant came too late for its window", actor=self.actor)
-                return None
-            aged = self._aged(tx, job, since)
-            request = self._prepare(tx, job, catalog)
-            if isinstance(request, Reason):
-                event = Event.ERASED if request.code == "credentials_erased" else Event.TURNED_INVALID
-                transitions.ended_waiting(tx, job, event, request, actor=self.actor)
-                return None
-            if grant.unopened:
-                admission.open_window(tx, job)
-            mine = transitions.sent(tx, job, actor=self.actor, lease=self.pace.lease)
-            return None if mine is None else Claimed(mine, request, aged, sick=grant.sick)
+            grants = admission.load_grants(tx, [wish.job_id for wish in wishes])
+            if len(wishes) > 1 and len(grants) < len(wishes):
+                raise transitions.OvertakenError  # somebody works on one of them, or it came twice
+            claims = [self._ready(tx, grants.get(wish.job_id), wish) for wish in wishes]
+            going = [claim.job for claim in claims if claim is not None]
+            if not going:
+                return claims
+            if any(grants[job.id].unopened for job in going):
+                admission.open_window(tx, going[0])
+            sent = iter(transitions.all_sent(tx, going, actor=self.actor, lease=self.pace.lease))
+            return [None if claim is None else _with(claim, next(sent)) for claim in claims]
+
+    def _ready(self, tx: Transaction, grant: admission.Grant | None, wish: _Wish) -> Claimed | None:
+        """Return what is to be sent for a job, or move it on and return None."""
+        if grant is None or grant.job.state is not State.DISPATCHED or not self._is_mine(grant.job):
+            return None
+        job = grant.job
+        if job.send_before is not None and tx.now > job.send_before:
+            transitions.given_back(tx, job, "the grant came too late for its window", actor=self.actor)
+            return None
+        aged = self._aged(tx, job, wish.since)
+        request = self._prepare(tx, job, wish.catalog)
+        if isinstance(request, Reason):
+            event = Event.ERASED if request.code == "credentials_erased" else Event.TURNED_INVALID
+            transitions.ended_waiting(tx, job, event, request, actor=self.actor)
+            return None
+        return Claimed(job, request, aged, sick=grant.sick)
 
     def _is_mine(self, job: JobRecord) -> bool:
         # A grant is for one token: with another it would spend the wrong window, or buy in the wrong account.
@@ -308,40 +340,53 @@ class Engine:
         return Answer(Created(facts_of(reply.value)), rate_facts(reply.rate), _plus(started, reply.written))
 
     def _settle(self, claimed: Claimed, answer: Answer) -> str:
+        settled = (claimed, answer)
         try:
-            return self._write_down(claimed, answer)
+            return self._write_down(settled)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
             # The database was restarted behind this connection. Once more is safe: the row's version guards it.
-            return self._write_down(claimed, answer)
+            return self._write_down(settled)
 
-    def _write_down(self, claimed: Claimed, answer: Answer) -> str:
-        job, outcome = claimed.job, answer.outcome
+    def _write_down(self, settled: _Settled) -> str:
+        # What is not a plain success is rare, touches more than its own row, and is written down alone.
+        if isinstance(settled[1].outcome, Created):
+            return self._successes(settled)
+        return self._write_all_down([settled])[0]
+
+    def _write_all_down(self, settled: Sequence[_Settled]) -> list[str]:
         with self.parts.database.write() as tx:
-            self._learn(tx, job, answer)
-            moved = self._record(tx, job, outcome)
-            if moved is None:
-                moved = self._record_late(tx, job, outcome)
-            self._note_health(tx, outcome, sick=claimed.sick)
-        return "late" if moved is None else moved.state.value
+            if len(settled) > 1:
+                transitions.hold(tx, [claimed.job.id for claimed, _ in settled])
+            self._learn(tx, settled)
+            moved = self._record_all(tx, settled)
+            for claimed, answer in settled:
+                self._note_health(tx, answer.outcome, sick=claimed.sick)
+        return ["late" if job is None else job.state.value for job in moved]
 
-    def _learn(self, tx: Transaction, job: JobRecord, answer: Answer) -> None:
-        if job.token_id is None or job.sent_at is None:
-            return
-        admission.learn(
-            tx,
-            token_id=job.token_id,
-            route=CREATE,
-            facts=answer.facts,
-            call=Call(
-                sent_at=job.sent_at,
-                written_at=self._moment(tx, answer.written),
-                accepted=isinstance(answer.outcome, Created),
-            ),
-            throttled=isinstance(answer.outcome, Limited),
-            account_id=job.account_id,
+    def _record_all(self, tx: Transaction, settled: Sequence[_Settled]) -> list[JobRecord | None]:
+        if len(settled) == 1:
+            ((claimed, answer),) = settled
+            moved = self._record(tx, claimed.job, answer.outcome)
+            return [moved or self._record_late(tx, claimed.job, answer.outcome)]
+        made = [
+            (one.job, answer.outcome.facts) for one, answer in settled if isinstance(answer.outcome, Created)
+        ]
+        return transitions.all_owned(tx, made, actor=self.actor, proof=_OUR_200)
+
+    def _learn(self, tx: Transaction, settled: Sequence[_Settled]) -> None:
+        replies = [self._heard(tx, claimed.job, answer) for claimed, answer in settled]
+        me = self.identity
+        admission.learn(tx, token_id=me.token_id, route=CREATE, replies=replies, account_id=me.account_id)
+
+    def _heard(self, tx: Transaction, job: JobRecord, answer: Answer) -> Heard:
+        call = Call(
+            sent_at=job.sent_at or tx.now,
+            written_at=self._moment(tx, answer.written),
+            accepted=isinstance(answer.outcome, Created),
         )
+        return Heard(answer.facts, call, throttled=isinstance(answer.outcome, Limited))
 
     def _moment(self, tx: Transaction, monotonic: float | None) -> datetime | None:
         """Return a moment of our monotonic clock as one of the database's; rather too late than too early."""
@@ -365,7 +410,7 @@ class Engine:
 
     def _record(self, tx: Transaction, job: JobRecord, outcome: Outcome) -> JobRecord | None:
         if isinstance(outcome, Created):
-            return transitions.owned(tx, job, outcome.facts, actor=self.actor, proof="our own 200")
+            return transitions.owned(tx, job, outcome.facts, actor=self.actor, proof=_OUR_200)
         if isinstance(outcome, Unknown):
             soon = tx.now + backoff.look_again(0, self.parts.dice)
             return transitions.unknown(tx, job, Event.UNKNOWN, outcome.why, actor=self.actor, run_after=soon)
@@ -466,15 +511,19 @@ class Engine:
         if news:
             with self.parts.database.write() as tx:
                 token = self.identity.token_id
-                admission.learn(tx, token_id=token, route=route, facts=facts, call=call, throttled=False)
+                admission.learn(tx, token_id=token, route=route, replies=[Heard(facts, call)])
 
     def _throttled(self, route: str, facts: RateFacts, sent_at: datetime, written: float | None) -> datetime:
         token = self.identity.token_id
         with self.parts.database.write() as tx:
             call = Call(sent_at, self._moment(tx, written), accepted=False)
-            admission.learn(tx, token_id=token, route=route, facts=facts, call=call, throttled=True)
+            admission.learn(tx, token_id=token, route=route, replies=[Heard(facts, call, throttled=True)])
             opening = admission.next_opening(tx, token, route)
             return max(opening or tx.now, tx.now + timedelta(seconds=1))
+
+
+def _with(claim: Claimed, sent: JobRecord | None) -> Claimed | None:
+    return None if sent is None else replace(claim, job=sent)
 
 
 def _plus(started: float, seconds: float | None) -> float | None:

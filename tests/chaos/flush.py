@@ -13,6 +13,7 @@ from typing import Final
 from nodewright.client import Client
 from tests.chaos.audit import compare
 from tests.chaos.rig import API_KEY, Rig
+from worker.app import WAKE_UPS
 
 SIMULATOR: Final = ("--create-limit", "0", "--boot", "1", "--latency", "0.2")
 SETTINGS: Final = {"NODEWRIGHT_CREATE_LIMIT": "0", "NODEWRIGHT_THREADS": "32"}
@@ -62,7 +63,7 @@ def lap(rig: Rig, name: str, count: int, *, flush: bool) -> Lap:
         seen = rig.query(_STATES, fleet)[0]
         if seen["dispatched"]:
             with rig.redis() as client:
-                messages = client.llen("nodewright") + client.hlen("unacked")
+                messages = client.llen(WAKE_UPS)
                 client.flushall()
             break
     running = _await(rig, fleet, count, began)

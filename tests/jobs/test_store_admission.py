@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select, text, update
 
 from jobs import admission, chores, transitions
-from jobs.admission import CREATE, PROBE_SECONDS, Limit
+from jobs.admission import CREATE, PROBE_SECONDS, Heard, Limit
 from jobs.database import Database
 from jobs.records import accounts, installation, jobs, rate_windows
 from jobs.states import State
@@ -53,9 +53,7 @@ def answer(database, job, facts=None, *, written_at=None):
     """Learn from a create's 200, as a worker does."""
     call = Call(job.sent_at, written_at or job.sent_at)
     with database.write() as tx:
-        return admission.learn(
-            tx, token_id=TOKEN, route=CREATE, facts=facts or RateFacts(), call=call, throttled=False
-        )
+        return admission.learn(tx, token_id=TOKEN, route=CREATE, replies=[Heard(facts or RateFacts(), call)])
 
 
 # What is granted -----------------------------------------------------------------------------------------------------
@@ -402,6 +400,28 @@ def test_an_unknown_account_buys_nothing(database, clock):
         assert not admission.failing(tx, "another")
 
 
+# Together ------------------------------------------------------------------------------------------------------------
+
+
+def test_many_grants_are_locked_without_waiting(database):
+    """Whoever takes several jobs waits for none of them: what somebody else holds is left out, or none is taken."""
+    move_in(database)
+    submit(database, {"count": 3})
+    ids = [job.id for job in admit(database).granted]
+    with database.write() as tx:
+        assert list(admission.load_grants(tx, ids)) == ids
+        transitions.hold(tx, ids)
+    if database.on_sqlite:
+        return  # one writer at a time: nobody else can hold anything
+    with database.write() as other:
+        other.execute(select(jobs.c.id).where(jobs.c.id == ids[1]).with_for_update())
+        with database.write() as tx:
+            assert sorted(admission.load_grants(tx, ids)) == [ids[0], ids[2]]
+            with pytest.raises(transitions.OvertakenError):
+                transitions.hold(tx, ids)
+            transitions.hold(tx, [ids[0], ids[2]])
+
+
 # Learning ------------------------------------------------------------------------------------------------------------
 
 
@@ -409,7 +429,9 @@ def learn(database, facts, sent_at, *, throttled=False, route=CREATE):
     """Teach the windows of a route."""
     call = Call(sent_at, sent_at, accepted=not throttled)
     with database.write() as tx:
-        return admission.learn(tx, token_id=TOKEN, route=route, facts=facts, call=call, throttled=throttled)
+        return admission.learn(
+            tx, token_id=TOKEN, route=route, replies=[Heard(facts, call, throttled=throttled)]
+        )
 
 
 def test_headers_and_refusals_are_kept(database, clock):

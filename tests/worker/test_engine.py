@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from jobs.vault import Vault, new_key
 from tests.support.fleets import catalog, job_columns, set_job
 from worker.app import TIMEOUTS
 from worker.config import Pace
-from worker.engine import SnoozeError
+from worker.engine import SnoozeError, _Wish
 
 PASSWORD = "aComplexP@ssw0rd-of-mine"
 
@@ -364,3 +365,75 @@ def test_a_token_has_a_name_that_reveals_nothing():
     assert len(names) == 2
     assert not any("one" in name or "two" in name for name in names)
     assert "s3cret" not in repr(LinodeClient("s3cret"))
+
+
+# Together ------------------------------------------------------------------------------------------------------------
+
+
+def claim(rig, *job_ids):
+    """Claim jobs in one transaction."""
+    return rig.engine._claim_all([_Wish(job_id, None, rig.clock.monotonic()) for job_id in job_ids])
+
+
+def test_several_at_once(rig, sent):
+    """Several jobs are claimed in one transaction and written down in another; each has its own facts and timeline."""
+    rig.submit({"count": 3})
+    job_ids = rig.admit()
+    claims = claim(rig, *job_ids)
+    assert [claimed.job.id for claimed in claims] == job_ids
+    settled = [(claimed, rig.engine._send(claimed.request, claimed.since)) for claimed in claims]
+    assert rig.engine._write_all_down(settled) == ["booting"] * 3
+    by_label = {one.shown["label"]: one.ident for one in rig.alive()}
+    for job_id in job_ids:
+        job = rig.row(job_id)
+        assert (job.sends, job.version, job.linode_id) == (1, 4, by_label[job.label])
+        assert rig.events(job_id) == ["validated", "admitted", "sent", "created"]
+        assert rig.detail(job_id, "sent") == {"attempt": 1, "send": 1}
+        assert rig.detail(job_id, "created")["linode_id"] == job.linode_id
+    assert len(sent) == 3
+
+
+def test_several_with_one_that_was_cancelled(rig):
+    """Of several that succeed together one may be unwanted by now: it goes at once, the others stay."""
+    rig.submit({"count": 2})
+    wanted, unwanted = rig.admit()
+    claims = claim(rig, wanted, unwanted)
+    with rig.database.write() as tx:
+        transitions.cancel_noted(tx, rig.row(unwanted), actor="person")
+    late = [replace(one, job=rig.row(one.job.id)) for one in claims]
+    settled = [(claimed, rig.engine._send(claimed.request, claimed.since)) for claimed in late]
+    assert rig.engine._write_all_down(settled) == ["booting", "deleting"]
+
+
+def test_several_with_one_that_moved(rig):
+    """Where one of several was moved by somebody else none moves, so that each can be looked at alone."""
+    rig.submit({"count": 2})
+    one, other = rig.admit()
+    claims = claim(rig, one, other)
+    settled = [(claimed, rig.engine._send(claimed.request, claimed.since)) for claimed in claims]
+    with rig.database.write() as tx:
+        transitions.cancel_noted(tx, rig.row(other), actor="person")
+    with pytest.raises(transitions.OvertakenError):
+        rig.engine._write_all_down(settled)
+    assert [rig.state(one), rig.state(other)] == [State.CREATING, State.CREATING]
+    assert [rig.engine._settle(*one) for one in settled] == ["booting", "deleting"]
+
+
+def test_several_with_one_that_came_twice(rig, sent):
+    """Two wake-ups for one job that are claimed together claim nothing together: alone the second one is nobody's."""
+    job_id = rig.job()
+    with pytest.raises(transitions.OvertakenError):
+        claim(rig, job_id, job_id)
+    assert rig.row(job_id).sends == 0
+    (first,), (second,) = claim(rig, job_id), claim(rig, job_id)
+    assert (first.job.id, second) == (job_id, None)
+
+
+def test_several_with_one_that_is_too_late(rig):
+    """Of several grants that are claimed together a late one goes back, and the others go on."""
+    rig.submit({"count": 2})
+    late, early = rig.admit()
+    set_job(rig.database, late, send_before=rig.clock.at(-1))
+    first, second = claim(rig, late, early)
+    assert (first, second.job.id) == (None, early)
+    assert (rig.state(late), rig.state(early)) == (State.QUEUED, State.CREATING)

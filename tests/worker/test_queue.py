@@ -20,6 +20,7 @@ from worker.app import (
     CREATE_TASK,
     SUBMIT_TASK,
     WAKE_TASK,
+    WAKE_UPS,
     Notifier,
     Publisher,
     _add_tasks,
@@ -218,6 +219,30 @@ def test_a_create_by_its_id(app, rig, consume, said):
     assert ("info", "create", {"job": job_id, "ended": "booting"}) in said
 
 
+def test_a_wake_up_is_not_kept(app, rig, broker, consume, said):
+    """A wake-up that was read is gone from the broker: its row's lease makes up for it. A submitted fleet is kept."""
+    job_id = rig.job()
+    held = []
+    rig.engine.create = lambda _job_id: held.append(kept(broker)) or "seen"
+    with consume() as parts:
+        accept = parts.service.accept
+        parts.service.accept = lambda *given, **more: held.append(kept(broker)) or accept(*given, **more)
+        Publisher(app).jobs([job_id])
+        until(lambda: len(said) == 1)
+        app.send_task(SUBMIT_TASK, args=[document()])
+        until(lambda: len(said) == 2)
+        until(lambda: kept(broker) == [])
+    (of_wake_up, of_fleet) = held
+    assert of_wake_up == []
+    assert len(of_fleet) == 1
+    assert FLEET.encode() in of_fleet[0]
+
+
+def kept(broker):
+    """Return the messages that were read and are not acknowledged."""
+    return broker.hvals("unacked")
+
+
 def test_a_create_that_breaks_off(app, rig, consume, said):
     """A create that meets an error is logged with the job's id and the error's kind, and the worker goes on."""
     job_id = rig.job()
@@ -260,7 +285,7 @@ def test_messages_carry_ids_only(app, rig, broker):
     Publisher(app).jobs(rig.admit())
     Notifier(app.conf.broker_url)()
     held = dumped(broker)
-    messages = [json.loads(one) for one in broker.lrange("nodewright", 0, -1)]
+    messages = [json.loads(one) for one in broker.lrange(WAKE_UPS, 0, -1)]
     assert len(messages) == 4
     assert held.count(CREATE_TASK) >= 3
     for word in (SECRET, "secretive", "g6-nanode-1", "cloud-config", "simulated-token"):
