@@ -3,7 +3,9 @@
 An hour is what Linode bills, a month is its cap (the type's `price`, `region_prices` and `addons.backups`).
 """
 
+import math
 from dataclasses import dataclass
+from datetime import datetime
 
 from jobs.catalog import Catalog, PlanType, Price
 from jobs.requests import FleetRequest, GroupRequest
@@ -48,3 +50,9 @@ def format_usd(microusd: int) -> str:
     dollars, micros = divmod(abs(microusd), 1_000_000)
     fraction = f"{micros:06d}".rstrip("0").ljust(2, "0")
     return f"{sign}${dollars:,}.{fraction}"
+
+
+def cost_of(hourly_microusd: int, since: datetime, until: datetime) -> int:
+    """Return what an instance costs from ``since`` to ``until``, in micro-dollars. Each hour begun is a whole one."""
+    hours = max(1, math.ceil((until - since).total_seconds() / 3600))
+    return hours * hourly_microusd

@@ -178,6 +178,7 @@ def _job_row(tx: Transaction, draft: Draft, slot: _Slot, job_id: str) -> dict[st
         "looks": 0,
         "hourly_microusd": _price(draft, slot.group),
         "counted": fault is None,
+        "reserved_microusd": _price(draft, slot.group),
         "error_code": None if fault is None else fault.code,
         "error_reason": None if fault is None else f"{fault.message}; {fault.remedy}",
         "error_field": None if fault is None else fault.field,
@@ -220,7 +221,7 @@ def release(tx: Transaction, tenant: str) -> None:
         jobs.c.state.in_(_ENDED), and_(jobs.c.state == State.FAILED.value, jobs.c.linode_id.is_(None))
     )
     statement = update(jobs).where(jobs.c.tenant_id == tenant, jobs.c.counted, freed).values(counted=False)
-    prices = tx.execute(statement.returning(jobs.c.hourly_microusd)).scalars().all()
+    prices = tx.execute(statement.returning(jobs.c.reserved_microusd)).scalars().all()
     if prices:
         _count(tx, tenant, count=-len(prices), hourly=-sum(prices))
 

@@ -42,6 +42,7 @@ class JobRecord:
     state: State
     version: int
     attempt: int
+    choice: int
     sends: int
     tries: int
     looks: int
@@ -51,15 +52,22 @@ class JobRecord:
     window_generation: int | None
     token_id: str | None
     ending: str | None
+    afterwards: str | None
     last_unknown_at: datetime | None
     parked_at: datetime | None
     linode_id: int | None
     hourly_microusd: int
+    reserved_microusd: int
+    spent_microusd: int
+    wasted_microusd: int
     error_code: str | None
     error_reason: str | None
     submitted_at: datetime
     sent_at: datetime | None
     created_at: datetime | None
+    ttl_seconds: int | None
+    boot_timeout_seconds: int | None
+    expires_at: datetime | None
 
     @property
     def tag(self) -> AttemptTag:

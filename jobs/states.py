@@ -79,6 +79,14 @@ class Event(StrEnum):
     ENDING_NOTED = "ending_noted"
     DELETE_POSTPONED = "delete_postponed"
     GONE = "gone"
+    GONE_RETRIED = "gone_retried"
+    RETRIED = "retried"
+    RETRY_NOTED = "retry_noted"
+    FELL_BACK = "fell_back"
+    STOPPED = "stopped"
+    DEADLINE_PASSED = "deadline_passed"
+    DESTROYED = "destroyed"
+    TTL_OVER = "ttl_over"
     FOUND = "found"
     ORPHAN_DELETED = "orphan_deleted"
     """An instance of an ended attempt was found and removed. It leads nowhere."""
@@ -147,7 +155,40 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
         "a cancel after an unknown send looks first",
     ),
     *_rows(_E.ERASED, (_S.DISPATCHED,), _S.FAILED, "its secrets cannot be had any more"),
-    *_rows(_E.ENDING_NOTED, (_S.DISPATCHED,), _S.UNCERTAIN, "an end after an unknown send looks first"),
+    *_rows(
+        _E.STOPPED, (_S.SUBMITTED, _S.QUEUED, _S.DISPATCHED), _S.FAILED, "its fleet failed too often to go on"
+    ),
+    *_rows(
+        _E.DEADLINE_PASSED,
+        (_S.SUBMITTED, _S.QUEUED, _S.DISPATCHED),
+        _S.FAILED,
+        "its deadline passed with nothing bought and nothing unknown",
+    ),
+    *_rows(
+        _E.ENDING_NOTED,
+        (_S.QUEUED, _S.DISPATCHED),
+        _S.UNCERTAIN,
+        "an end after an unknown send looks first",
+    ),
+    *_rows(_E.ENDING_NOTED, (_S.UNCERTAIN,), None, "an end waits for the create's outcome"),
+    *_rows(
+        _E.FELL_BACK,
+        (_S.DISPATCHED, _S.CREATING),
+        _S.QUEUED,
+        "a definite no, and the request names what to take instead: a new attempt",
+    ),
+    *_rows(
+        _E.RETRIED, (_S.FAILED,), _S.QUEUED, "a person asks for a new attempt, and the last one is closed"
+    ),
+    *_rows(_E.RETRY_NOTED, (_S.FAILED,), _S.DELETING, "a retry deletes the failed instance first"),
+    *_rows(_E.GONE_RETRIED, (_S.DELETING,), _S.QUEUED, "404 seen, and a retry was asked for: a new attempt"),
+    *_rows(
+        _E.DESTROYED,
+        (_S.BOOTING, _S.RUNNING, _S.FAILED, _S.DELETING),
+        _S.DELETING,
+        "a person asks for its instance to be deleted",
+    ),
+    *_rows(_E.TTL_OVER, (_S.BOOTING, _S.RUNNING, _S.FAILED), _S.DELETING, "its time to live is over"),
     *_rows(_E.DELETE_POSTPONED, (_S.DELETING,), None, "the delete was refused or its outcome is unknown"),
     *_rows(_E.GONE, (_S.DELETING,), _S.DELETED, "GET by id answered 404"),
     *_rows(_E.FOUND, (_S.QUEUED, _S.DISPATCHED), _S.UNCERTAIN, "reconcile saw this attempt's tag at the API"),

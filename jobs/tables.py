@@ -44,6 +44,8 @@ class Installation(SQLModel, table=True):
     id: str
     epoch: int = 1
     """Grows when the database was restored, failed over or asleep: admission waits for reconcile then."""
+    held_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Since when a person has paused everything; None: nobody has."""
     timeline: str | None = None
     """PostgreSQL's timeline: another one means that a standby took over."""
     alive_at: datetime = Field(sa_type=UtcDateTime)
@@ -103,6 +105,8 @@ class Account(SQLModel, table=True):
     """No create before this; then one."""
     unknown_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When a create's outcome was last unknown: reconcile looks more often for a while."""
+    held_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Since when a person has paused the account; ``paused_at`` is the API's doing."""
     boot_seconds: float | None = None
     """How long instances lately took to run, smoothed."""
     created_at: datetime = Field(sa_type=UtcDateTime)
@@ -185,6 +189,8 @@ class Fleet(SQLModel, table=True):
         Index("uq_fleets_tenant_id_idempotency_key", "tenant_id", "idempotency_key", unique=True),
         Index("ix_fleets_tenant_id_name", "tenant_id", "name"),
         _partial("ix_fleets_sealed", "id", where="sealed IS NOT NULL"),
+        _partial("ix_fleets_deadline_at", "deadline_at", where="deadline_at IS NOT NULL"),
+        _partial("ix_fleets_stopped_at", "stopped_at", where="stopped_at IS NOT NULL"),
     )
 
     id: str = Field(primary_key=True, sa_type=Identifier)
@@ -202,6 +208,22 @@ class Fleet(SQLModel, table=True):
     request_id: str | None = None
     traceparent: str | None = None
     """The caller's W3C trace context."""
+    held_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Since when a person has paused it: nothing is sent for it."""
+    stopped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Since when its own policy (``on_failure``) has stopped it: what waits ends as ``stopped_by_policy``."""
+    stop_reason: str | None = Field(default=None, sa_type=Text)
+    not_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    deadline_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """What is not bought by then ends as ``deadline_exceeded``; None: no deadline, or it was seen to."""
+    ttl_seconds: int | None = None
+    """So long after its create each instance is deleted."""
+    boot_timeout_seconds: int | None = None
+    """None: the setting holds."""
+    on_failure: dict[str, Any] | None = Field(default=None, sa_column=Column(JsonDocument))
+    """``stop_after`` and ``same_cause``, as asked for."""
+    told: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """The sequence number of the last thing that webhooks were told of it."""
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -214,6 +236,7 @@ class Job(SQLModel, table=True):
         CheckConstraint("version >= 1", name="version_positive"),
         CheckConstraint("attempt >= 1", name="attempt_positive"),
         CheckConstraint("ending IS NULL OR ending IN ('cancel', 'fail')", name="ending_known"),
+        CheckConstraint("afterwards IS NULL OR afterwards = 'retry'", name="afterwards_known"),
         CheckConstraint(
             "state NOT IN ('booting', 'running', 'deleting') OR linode_id IS NOT NULL",
             name="owner_has_instance",
@@ -254,6 +277,11 @@ class Job(SQLModel, table=True):
         ),
         _partial("ix_jobs_submitted", "account_id", "id", where="state = 'submitted'"),
         _partial(
+            "ix_jobs_expires_at",
+            "expires_at",
+            where="expires_at IS NOT NULL AND state IN ('booting','running','failed')",
+        ),
+        _partial(
             "ix_jobs_released",
             "tenant_id",
             where=f"counted AND {_FREED}",
@@ -288,6 +316,9 @@ class Job(SQLModel, table=True):
     looks: int = 0
     """Look-ups since the last unknown send."""
 
+    choice: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """Which of the request's alternatives ``type`` and ``region`` are: 0 is the first one."""
+
     run_after: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """Not before this moment; None: now."""
     send_before: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -297,6 +328,8 @@ class Job(SQLModel, table=True):
 
     ending: str | None = None
     """How it ends as soon as nothing is unknown: ``cancel`` or ``fail``."""
+    afterwards: str | None = None
+    """What follows its delete: ``retry``; None: nothing."""
     last_unknown_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """Sticky: while set, only a look-up can end the job."""
     parked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -309,6 +342,12 @@ class Job(SQLModel, table=True):
     hourly_microusd: int = Field(default=0, sa_type=RowNumber)
     counted: bool = True
     """Whether the tenant's guard still counts it."""
+    reserved_microusd: int = Field(default=0, sa_type=RowNumber, sa_column_kwargs={"server_default": "0"})
+    """What the tenant's guard counts for it an hour: the dearest that it may become."""
+    spent_microusd: int = Field(default=0, sa_type=RowNumber, sa_column_kwargs={"server_default": "0"})
+    """What its instances of closed attempts have cost."""
+    wasted_microusd: int = Field(default=0, sa_type=RowNumber, sa_column_kwargs={"server_default": "0"})
+    """The part of that which was paid for instances that failed."""
 
     error_code: str | None = None
     error_reason: str | None = Field(default=None, sa_type=Text)
@@ -320,6 +359,11 @@ class Job(SQLModel, table=True):
     created_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When we learnt that the instance exists."""
     running_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ttl_seconds: int | None = None
+    boot_timeout_seconds: int | None = None
+    """Its fleet's, beside what they are measured against."""
+    expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When its instance's time to live is over."""
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     changed_at: datetime = Field(sa_type=UtcDateTime)
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from sqlalchemy import Update, bindparam, insert, select, update
 
 from jobs import chores
+from jobs.cost import cost_of
 from jobs.database import Transaction
 from jobs.records import RECORD_COLUMNS, JobRecord, accounts, job_events, jobs, record
 from jobs.states import Event, State, after
@@ -263,7 +264,8 @@ def _by_version(found: Sequence[Fenced]) -> Iterator[tuple[int, list[str]]]:
 
 def validated(tx: Transaction, job: JobRecord, *, hourly_microusd: int, actor: str) -> JobRecord | None:
     """Queue a job that waited for a catalog and fits it, at the price that the catalog says."""
-    return _move(tx, job, Event.VALIDATED, actor=actor, columns={"hourly_microusd": hourly_microusd})
+    columns = {"hourly_microusd": hourly_microusd, "reserved_microusd": hourly_microusd}
+    return _move(tx, job, Event.VALIDATED, actor=actor, columns=columns)
 
 
 def invalid(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) -> JobRecord | None:
@@ -275,7 +277,7 @@ def invalid(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) -> J
 def ended_waiting(
     tx: Transaction, job: JobRecord, event: Event, reason: Reason, *, actor: str
 ) -> JobRecord | None:
-    """End a waiting job as failed: it turned invalid, or its secrets were erased.
+    """End a waiting job as failed: it turned invalid, its secrets were erased, it was stopped, its deadline passed.
 
     Where an earlier send is unknown the end is only noted, and the job is looked up first.
     """
@@ -358,6 +360,7 @@ def _owned(tx: Transaction, job: JobRecord, facts: InstanceFacts) -> dict[str, A
         "got_region": _storable(facts.region),
         "hourly_microusd": price,
         "created_at": tx.now,
+        "expires_at": None if job.ttl_seconds is None else tx.now + timedelta(seconds=job.ttl_seconds),
         "lease_until": None,
         "last_unknown_at": None,
         "parked_at": None,
@@ -516,7 +519,7 @@ def lost(tx: Transaction, job: JobRecord, event: Event, reason: Reason, *, actor
     """End a job whose instance did not come up in time or is gone (``boot_timed_out``, ``vanished``)."""
     columns: dict[str, Any] = {**_error(reason), "ended_at": tx.now, "run_after": None}
     if event is Event.VANISHED:
-        columns["linode_id"] = None
+        columns |= {"linode_id": None, **_paid(tx, job, failed=True)}
     detail = {**_explained(reason), "linode_id": job.linode_id}
     return _move(tx, job, event, actor=actor, detail=detail, columns=columns)
 
@@ -572,9 +575,94 @@ def orphan_deleted(tx: Transaction, job: JobRecord, linode_id: int, *, actor: st
 
 
 def gone(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
-    """Record that the API answered 404 for the job's instance."""
-    columns = {"ended_at": tx.now, "run_after": None}
-    return _move(tx, job, Event.GONE, actor=actor, detail={"linode_id": job.linode_id}, columns=columns)
+    """Record that the API answered 404 for the job's instance; where a retry was asked for, the job waits again."""
+    detail = {"linode_id": job.linode_id}
+    paid = _paid(tx, job, failed=job.error_code is not None)
+    if job.afterwards == "retry":
+        columns = {**_anew(job), **paid}
+        return _move(tx, job, Event.GONE_RETRIED, actor=actor, detail=detail, columns=columns)
+    columns = {"ended_at": tx.now, "run_after": None, **paid}
+    return _move(tx, job, Event.GONE, actor=actor, detail=detail, columns=columns)
+
+
+def _paid(tx: Transaction, job: JobRecord, *, failed: bool) -> dict[str, int]:
+    """Return the columns that say what a closed instance has cost."""
+    if job.created_at is None or job.linode_id is None:
+        return {}
+    cost = cost_of(job.hourly_microusd, job.created_at, tx.now)
+    wasted = cost if failed else 0
+    return {
+        "spent_microusd": job.spent_microusd + cost,
+        "wasted_microusd": job.wasted_microusd + wasted,
+    }
+
+
+# Destroy, time to live, retry, fallback ------------------------------------------------------------------------------
+
+
+def destroyed(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
+    """Have a job's instance deleted, because a person asks for it. A retry that was noted is void."""
+    return _doomed(tx, job, Event.DESTROYED, actor=actor)
+
+
+def ttl_over(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
+    """Have a job's instance deleted, because its time to live is over."""
+    return _doomed(tx, job, Event.TTL_OVER, actor=actor)
+
+
+def _doomed(tx: Transaction, job: JobRecord, event: Event, *, actor: str) -> JobRecord | None:
+    columns = {"afterwards": None, "run_after": tx.now, "looks": 0, "ended_at": None}
+    return _move(tx, job, event, actor=actor, detail={"linode_id": job.linode_id}, columns=columns)
+
+
+def retried(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
+    """Give a failed job a new attempt; where it still owns an instance, that is deleted first."""
+    if job.linode_id is None:
+        return _move(tx, job, Event.RETRIED, actor=actor, columns=_anew(job))
+    columns = {"afterwards": "retry", "run_after": tx.now, "looks": 0, "ended_at": None}
+    return _move(
+        tx, job, Event.RETRY_NOTED, actor=actor, detail={"linode_id": job.linode_id}, columns=columns
+    )
+
+
+def fell_back(
+    tx: Transaction,
+    job: JobRecord,
+    reason: Reason,
+    *,
+    actor: str,
+    choice: int,
+    type_: str,
+    region: str,
+    hourly_microusd: int,
+) -> JobRecord | None:
+    """Take the next of the request's alternatives, in a new attempt. Only after a definite no with nothing unknown."""
+    columns = {
+        **_anew(job),
+        "choice": choice,
+        "type": type_,
+        "region": region,
+        "hourly_microusd": hourly_microusd,
+    }
+    detail = {**_explained(reason), "from": f"{job.type} in {job.region}", "to": f"{type_} in {region}"}
+    return _move(tx, job, Event.FELL_BACK, actor=actor, detail=detail, columns=columns)
+
+
+def _anew(job: JobRecord) -> dict[str, Any]:
+    """Return the columns of a job whose last attempt is closed and whose next one waits."""
+    if job.last_unknown_at is not None:
+        raise ValueError(f"attempt {job.attempt} of job {job.id} is not closed: a send is unknown")
+    forgotten = (
+        *("linode_id", "ipv4", "ipv6", "got_type", "got_region", "created_at", "running_at", "expires_at"),
+        *("ended_at", "run_after", "lease_until", "send_before", "ending", "afterwards", "parked_at"),
+    )
+    return {
+        **dict.fromkeys(forgotten),
+        **_error(None),
+        "attempt": job.attempt + 1,
+        "tries": 0,
+        "looks": 0,
+    }
 
 
 def select_records(

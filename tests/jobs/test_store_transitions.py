@@ -42,6 +42,21 @@ FACT_COLUMNS = {
     "last_unknown_at": None,
     "parked_at": None,
 }
+PAID = {"created_at": EARLIER, "hourly_microusd": 7_500, "spent_microusd": 100_000}
+USED = {
+    "attempt": 2,
+    "tries": 3,
+    "looks": 4,
+    "ipv4": "192.0.2.1",
+    "got_type": "g6-nanode-1",
+    "ended_at": EARLIER,
+}
+_CLEARED = (
+    *("linode_id", "ipv4", "ipv6", "got_type", "got_region", "created_at", "running_at", "expires_at"),
+    *("ended_at", "run_after", "lease_until", "send_before", "ending", "afterwards", "parked_at"),
+    *("error_code", "error_reason", "error_field"),
+)
+ANEW = {**dict.fromkeys(_CLEARED), "attempt": 3, "tries": 0, "looks": 0}
 LEASED = {"lease_until": EARLIER, "send_before": EARLIER, "run_after": EARLIER}
 
 
@@ -253,6 +268,36 @@ def delete_postponed(name, reason, columns, detail):
     )
 
 
+def doomed(act, event, source):
+    """Return the case of an instance that is to go."""
+    return Case(
+        f"{event} {source}",
+        source,
+        lambda tx, job: act(tx, job, actor=ACTOR),
+        State.DELETING,
+        event,
+        {"afterwards": None, "run_after": NOW, "looks": 0, "ended_at": None},
+        {"linode_id": 4711},
+        {**WHY_COLUMNS, "linode_id": 4711, "looks": 3, "ended_at": EARLIER},
+    )
+
+
+def fell_back(source):
+    """Return the case of a job that takes its next alternative."""
+    next_one = {"choice": 1, "type": "g6-standard-2", "region": "eu-west", "hourly_microusd": 36_000}
+    asked = {"choice": 1, "type_": "g6-standard-2", "region": "eu-west", "hourly_microusd": 36_000}
+    return Case(
+        f"fell back {source}",
+        source,
+        lambda tx, job: transitions.fell_back(tx, job, WHY, actor=ACTOR, **asked),
+        State.QUEUED,
+        Event.FELL_BACK,
+        {**ANEW, **next_one},
+        {**WHY_DETAIL, "from": "g6-nanode-1 in us-east", "to": "g6-standard-2 in eu-west"},
+        {**LEASED, "attempt": 2, "tries": 3, "looks": 4},
+    )
+
+
 CASES = [
     Case(
         "validated",
@@ -260,7 +305,7 @@ CASES = [
         lambda tx, job: transitions.validated(tx, job, hourly_microusd=5, actor=ACTOR),
         State.QUEUED,
         Event.VALIDATED,
-        {"hourly_microusd": 5},
+        {"hourly_microusd": 5, "reserved_microusd": 5},
     ),
     Case(
         "invalid",
@@ -272,7 +317,11 @@ CASES = [
         WHY_DETAIL,
     ),
     *(waiting_ends(Event.TURNED_INVALID, source) for source in sorted(sources(Event.TURNED_INVALID))),
-    *(waiting_ends(Event.ERASED, source) for source in sorted(sources(Event.ERASED))),
+    *(
+        waiting_ends(event, source)
+        for event in (Event.ERASED, Event.STOPPED, Event.DEADLINE_PASSED)
+        for source in sorted(sources(event))
+    ),
     *(waiting_end_noted(source) for source in sorted(sources(Event.ENDING_NOTED))),
     Case(
         "given_back",
@@ -360,7 +409,10 @@ CASES = [
     ),
     *(found(source) for source in sorted(sources(Event.FOUND))),
     lost(Event.BOOT_TIMED_OUT, State.BOOTING),
-    *(lost(Event.VANISHED, source, linode_id=None) for source in sorted(sources(Event.VANISHED))),
+    *(
+        lost(Event.VANISHED, source, linode_id=None, spent_microusd=7_500, wasted_microusd=7_500)
+        for source in sorted(sources(Event.VANISHED))
+    ),
     *(cancelled(source) for source in sorted(sources(Event.CANCELLED))),
     cancel_noted(State.CREATING, {"lease_until": LATER}, State.CREATING, {}),
     cancel_noted(
@@ -383,10 +435,43 @@ CASES = [
         lambda tx, job: transitions.gone(tx, job, actor=ACTOR),
         State.DELETED,
         Event.GONE,
-        {"ended_at": NOW, "run_after": None},
+        {"ended_at": NOW, "run_after": None, "spent_microusd": 107_500, "wasted_microusd": 0},
         {"linode_id": 4711},
-        {"run_after": EARLIER},
+        {"run_after": EARLIER, **PAID},
     ),
+    Case(
+        "gone, to be retried",
+        State.DELETING,
+        lambda tx, job: transitions.gone(tx, job, actor=ACTOR),
+        State.QUEUED,
+        Event.GONE_RETRIED,
+        {**ANEW, "spent_microusd": 107_500, "wasted_microusd": 7_500},
+        {"linode_id": 4711},
+        {**USED, **PAID, **WHY_COLUMNS, "afterwards": "retry"},
+    ),
+    Case(
+        "retried",
+        State.FAILED,
+        lambda tx, job: transitions.retried(tx, job, actor=ACTOR),
+        State.QUEUED,
+        Event.RETRIED,
+        ANEW,
+        None,
+        {**USED, **WHY_COLUMNS, "linode_id": None},
+    ),
+    Case(
+        "retried with an instance",
+        State.FAILED,
+        lambda tx, job: transitions.retried(tx, job, actor=ACTOR),
+        State.DELETING,
+        Event.RETRY_NOTED,
+        {"afterwards": "retry", "run_after": NOW, "looks": 0, "ended_at": None},
+        {"linode_id": 4711},
+        {**WHY_COLUMNS, "linode_id": 4711, "looks": 3, "ended_at": EARLIER},
+    ),
+    *(doomed(transitions.destroyed, Event.DESTROYED, source) for source in sorted(sources(Event.DESTROYED))),
+    *(doomed(transitions.ttl_over, Event.TTL_OVER, source) for source in sorted(sources(Event.TTL_OVER))),
+    *(fell_back(source) for source in sorted(sources(Event.FELL_BACK))),
 ]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
 

@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("faults", sa.Integer(), nullable=False),
         sa.Column("probe_at", UtcDateTime(), nullable=True),
         sa.Column("unknown_at", UtcDateTime(), nullable=True),
+        sa.Column("held_at", UtcDateTime(), nullable=True),
         sa.Column("boot_seconds", sa.Float(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
@@ -66,6 +67,7 @@ def upgrade() -> None:
         sa.Column("row", sa.Integer(), nullable=False),
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("held_at", UtcDateTime(), nullable=True),
         sa.Column("timeline", sa.String(), nullable=True),
         sa.Column("alive_at", UtcDateTime(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
@@ -141,12 +143,35 @@ def upgrade() -> None:
         sa.Column("request_hash", sa.String(), nullable=True),
         sa.Column("request_id", sa.String(), nullable=True),
         sa.Column("traceparent", sa.String(), nullable=True),
+        sa.Column("held_at", UtcDateTime(), nullable=True),
+        sa.Column("stopped_at", UtcDateTime(), nullable=True),
+        sa.Column("stop_reason", sa.Text(), nullable=True),
+        sa.Column("not_before", UtcDateTime(), nullable=True),
+        sa.Column("deadline_at", UtcDateTime(), nullable=True),
+        sa.Column("ttl_seconds", sa.Integer(), nullable=True),
+        sa.Column("boot_timeout_seconds", sa.Integer(), nullable=True),
+        sa.Column("on_failure", JsonDocument, nullable=True),
+        sa.Column("told", sa.Integer(), server_default="0", nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.CheckConstraint("count >= 1", name=op.f("ck_fleets_count_positive")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_fleets_tenant_id_tenants")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_fleets")),
     )
     with op.batch_alter_table("fleets", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_fleets_deadline_at",
+            ["deadline_at"],
+            unique=False,
+            sqlite_where=sa.text("deadline_at IS NOT NULL"),
+            postgresql_where=sa.text("deadline_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_fleets_stopped_at",
+            ["stopped_at"],
+            unique=False,
+            sqlite_where=sa.text("stopped_at IS NOT NULL"),
+            postgresql_where=sa.text("stopped_at IS NOT NULL"),
+        )
         batch_op.create_index(
             "ix_fleets_sealed",
             ["id"],
@@ -193,12 +218,14 @@ def upgrade() -> None:
         sa.Column("sends", sa.Integer(), nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("looks", sa.Integer(), nullable=False),
+        sa.Column("choice", sa.Integer(), server_default="0", nullable=False),
         sa.Column("run_after", UtcDateTime(), nullable=True),
         sa.Column("send_before", UtcDateTime(), nullable=True),
         sa.Column("lease_until", UtcDateTime(), nullable=True),
         sa.Column("window_generation", sa.Integer(), nullable=True),
         sa.Column("token_id", sa.String(), nullable=True),
         sa.Column("ending", sa.String(), nullable=True),
+        sa.Column("afterwards", sa.String(), nullable=True),
         sa.Column("last_unknown_at", UtcDateTime(), nullable=True),
         sa.Column("parked_at", UtcDateTime(), nullable=True),
         sa.Column("linode_id", RowNumber, nullable=True),
@@ -208,6 +235,9 @@ def upgrade() -> None:
         sa.Column("got_region", sa.String(), nullable=True),
         sa.Column("hourly_microusd", RowNumber, nullable=False),
         sa.Column("counted", sa.Boolean(), nullable=False),
+        sa.Column("reserved_microusd", RowNumber, server_default="0", nullable=False),
+        sa.Column("spent_microusd", RowNumber, server_default="0", nullable=False),
+        sa.Column("wasted_microusd", RowNumber, server_default="0", nullable=False),
         sa.Column("error_code", sa.String(), nullable=True),
         sa.Column("error_reason", sa.Text(), nullable=True),
         sa.Column("error_field", sa.String(), nullable=True),
@@ -216,8 +246,14 @@ def upgrade() -> None:
         sa.Column("sent_at", UtcDateTime(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=True),
         sa.Column("running_at", UtcDateTime(), nullable=True),
+        sa.Column("ttl_seconds", sa.Integer(), nullable=True),
+        sa.Column("boot_timeout_seconds", sa.Integer(), nullable=True),
+        sa.Column("expires_at", UtcDateTime(), nullable=True),
         sa.Column("ended_at", UtcDateTime(), nullable=True),
         sa.Column("changed_at", UtcDateTime(), nullable=False),
+        sa.CheckConstraint(
+            "afterwards IS NULL OR afterwards = 'retry'", name=op.f("ck_jobs_afterwards_known")
+        ),
         sa.CheckConstraint(
             "ending IS NULL OR ending IN ('cancel', 'fail')", name=op.f("ck_jobs_ending_known")
         ),
@@ -241,6 +277,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_jobs_expires_at",
+            ["expires_at"],
+            unique=False,
+            sqlite_where=sa.text("expires_at IS NOT NULL AND state IN ('booting','running','failed')"),
+            postgresql_where=sa.text("expires_at IS NOT NULL AND state IN ('booting','running','failed')"),
+        )
         batch_op.create_index(
             "ix_jobs_ready",
             ["account_id", "tenant_id", sa.text("priority DESC"), "id"],
