@@ -328,7 +328,10 @@ class Service:
             report = validate(
                 request,
                 catalog,
-                rules=Rules(max_count=fleet_rows.guards_of(tx, tenant, self._guards).max_count),
+                rules=Rules(
+                    max_count=fleet_rows.guards_of(tx, tenant, self._guards).max_count,
+                    boot_seconds=house.slowest_boot(tx, where.accounts),
+                ),
                 now=tx.now,
                 taken_labels=lambda labels: places.taken_labels(tx, where, list(labels)),
             )
