@@ -15,11 +15,6 @@ def job_price(plan: PlanType, *, region: str, backups: bool = False) -> Price:
     return price + plan.backups.at(region) if backups else price
 
 
-def hourly_microusd(plan: PlanType, *, region: str, backups: bool = False) -> int:
-    """Return the hourly price of one instance in micro-USD."""
-    return job_price(plan, region=region, backups=backups).hourly
-
-
 def format_usd(microusd: int) -> str:
     """Return an amount as people write it: `$1,234.50`, and `$0.0075` where cents are too coarse."""
     sign = "-" if microusd < 0 else ""

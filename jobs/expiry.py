@@ -1,4 +1,4 @@
-"""What time and policy end: waiting jobs past their deadline or of a stopped fleet, instances past their time to live."""
+"""What time and policy end: jobs that wait past their deadline or in a stopped fleet, instances that lived too long."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

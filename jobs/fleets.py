@@ -6,7 +6,7 @@ from datetime import datetime
 from random import Random
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, case, insert, or_, select, text, update
+from sqlalchemy import and_, bindparam, case, insert, null, or_, select, text, update
 
 from jobs import transitions
 from jobs.catalog import Catalog
@@ -149,7 +149,8 @@ def _fleet_row(tx: Transaction, draft: Draft) -> dict[str, Any]:
         "deadline_at": request.deadline,
         "ttl_seconds": request.ttl,
         "boot_timeout_seconds": request.boot_timeout,
-        "on_failure": None if request.on_failure is None else request.on_failure.model_dump(),
+        # None would be JSON's null, which is not the database's.
+        "on_failure": null() if request.on_failure is None else request.on_failure.model_dump(),
         "created_at": tx.now,
     }
 

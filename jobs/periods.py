@@ -1,4 +1,4 @@
-"""A fleet's times: not before, deadline, time to live, boot timeout; whether they fit each other and the clock. Pure."""
+"""A fleet's times: not before, deadline, time to live, boot timeout, and whether they can be kept. Pure."""
 
 from collections.abc import Iterator
 from datetime import datetime

@@ -432,7 +432,7 @@ def _validated(data: Mapping[Any, Any]) -> tuple[FleetRequest | None, list[Reque
         return FleetRequest.model_validate(document, context={"flat": flat}), places
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)
-    return None, [*(_translate(error, flat=flat) for error in errors), *places]
+    return None, [*places, *(_translate(error, flat=flat) for error in errors)]
 
 
 def _place_faults(document: Mapping[Any, Any], *, flat: bool) -> Iterator[RequestFault]:

@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from jobs.catalog import Catalog, Image, PlanType, Region
-from jobs.choices import Choice, alternatives, place_of, regions_of, shares
+from jobs.choices import Choice, alternatives, place_of, regions_of
 from jobs.labels import InvalidPattern, Template, label_fault, labelled, templates_of
 from jobs.passwords import strength_fault
 from jobs.periods import USUAL_BOOT_SECONDS, time_problems
@@ -142,8 +142,8 @@ def validate(
     _judge_tags(found, None, request.tags)
     judged = cache(lambda spec: tuple(judge(spec, catalog, now=now)))
     for position, group in enumerate(request.groups):
-        for share in shares(group):
-            for choice, verdict in _judge_choices(group, share.region, judged):
+        for region in (None,) if group.regions is None else regions_of(group):
+            for choice, verdict in _judge_choices(group, region, judged):
                 found.add_verdict(position, choice, verdict)
         _judge_group(found, position, group)
     labels = _judge_labels(found)
