@@ -120,7 +120,7 @@ def test_what_vanished_has_no_time_to_live_left(database, clock):
 
 
 def test_the_end_is_announced_before(database, clock):
-    """What is deleted soon is told when a tenth of its time is left, an hour at most: per fleet, the first one first."""
+    """What is deleted soon is told when a tenth of its time is left, an hour at most: by fleet, in order."""
     for name, ttl in (("short", 600), ("long", 48 * HOUR)):
         fleet_id = add_fleet(database, name=name, count=2)
         for position in (1, 2):

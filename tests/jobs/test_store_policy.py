@@ -13,10 +13,14 @@ from tests.support.fleets import add_fleet, add_job, read_job, submit, timeline
 NO_IMAGE = Reason("unknown_image", "image is not valid", "image")
 
 
-def fleet_of(database, states, **on_failure):
+def fleet_of(database, states, *, name="made", **on_failure):
     """Add a fleet with a policy and one job in each state; return its id and the jobs."""
-    fleet_id = add_fleet(database, count=len(states), on_failure=on_failure or None)
-    found = [add_job(database, state, fleet_id=fleet_id, position=at) for at, state in enumerate(states, 1)]
+    given = {"on_failure": on_failure} if on_failure else {}
+    fleet_id = add_fleet(database, name=name, count=len(states), **given)
+    found = [
+        add_job(database, state, fleet_id=fleet_id, position=at, label=f"{name}-{at}")
+        for at, state in enumerate(states, 1)
+    ]
     return fleet_id, found
 
 
@@ -46,15 +50,11 @@ def test_the_failing_that_reaches_the_number_stops_the_fleet(database, clock):
 def test_another_cause_is_not_counted(database):
     """With `same_cause` only jobs that failed with the same code count; without it every one does."""
     for same, stops in ((True, False), (False, True)):
-        fleet_id, (first, second) = fleet_of(database, [State.CREATING] * 2, stop_after=2, same_cause=same)
+        asked = {"stop_after": 2, "same_cause": same}
+        fleet_id, (first, second) = fleet_of(database, [State.CREATING] * 2, name=f"same-{same}", **asked)
         refuse(database, first)
         refuse(database, second, Reason("no_capacity", "sold out"))
         assert (stopped(database, fleet_id)[0] is not None) is stops
-        with database.write() as tx:
-            for job in (first, second):
-                tx.execute(
-                    update(transitions.jobs).where(transitions.jobs.c.id == job.id).values(label=job.id)
-                )
 
 
 def test_what_we_ended_ourselves_is_not_counted(database):
@@ -152,7 +152,7 @@ def test_two_that_fail_at_the_same_moment(postgres_database):
 
 
 def test_what_waits_in_a_stopped_fleet_ends(database):
-    """Waiting jobs of a stopped fleet end as `stopped_by_policy`, granted ones too; unknown ones are looked up first."""
+    """Waiting jobs of a stopped fleet end as `stopped_by_policy`, granted ones too; unknown ones are looked up."""
     states = [State.CREATING, State.SUBMITTED, State.QUEUED, State.DISPATCHED, State.RUNNING, State.CREATING]
     fleet_id, found = fleet_of(database, states, stop_after=1)
     with database.read() as tx:
