@@ -9,8 +9,9 @@ from sqlalchemy import and_, bindparam, exists, func, or_, select, update
 
 from jobs import transitions
 from jobs.database import Transaction
+from jobs.periods import span
 from jobs.records import JobRecord, fleets, in_state, jobs
-from jobs.requests import LONGEST_SECONDS
+from jobs.requests import INVALID_REQUEST, LONGEST_SECONDS, RequestFault
 from jobs.states import Event, State
 from jobs.transitions import Reason
 
@@ -139,14 +140,6 @@ def _names(tx: Transaction, ids: Sequence[str]) -> dict[str, tuple[str, str]]:
     return {row.id: (row.name, row.tenant_id) for row in rows}
 
 
-@dataclass(frozen=True)
-class Extended:
-    """What an extension came to: the fleet's time to live now, and how many jobs have the longer one."""
-
-    ttl_seconds: int
-    jobs: int
-
-
 def extend(tx: Transaction, fleet_id: str, seconds: int) -> int | None:
     """Lengthen a fleet's time to live; return what it is now. None: it has none, or it would be too long.
 
@@ -157,6 +150,19 @@ def extend(tx: Transaction, fleet_id: str, seconds: int) -> int | None:
     changed = update(fleets).where(*fits).values(ttl_seconds=longer).returning(fleets.c.ttl_seconds)
     found: int | None = tx.execute(changed).scalar()
     return found
+
+
+def too_long(ttl_seconds: int, seconds: int) -> RequestFault:
+    """Return the refusal of an extension beyond the longest time to live."""
+    longest = LONGEST_SECONDS - ttl_seconds
+    return RequestFault(
+        code=INVALID_REQUEST,
+        pointer="/extend",
+        field="extend",
+        value=seconds,
+        message=f"a time to live is at most {span(LONGEST_SECONDS)}, and this one is {span(ttl_seconds)} already",
+        remedy=f"extend it by {span(longest)} at most" if longest > 0 else "leave it as it is",
+    )
 
 
 _LIVES: Final = jobs.c.state.not_in(

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
-from jobs import credentials, house, listing, messages, places, queries, tenants, transitions
+from jobs import credentials, expiry, house, listing, messages, places, queries, tenants, transitions
 from jobs import fleets as fleet_rows
 from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
@@ -79,6 +79,10 @@ class SecretsRefused(ServiceError):  # noqa: N818 - the words of the answer
 
 class NotUncertain(ServiceError):  # noqa: N818 - the words of the answer
     """The job is not uncertain, so there is nothing to resolve."""
+
+
+class NoTimeToLive(ServiceError):  # noqa: N818 - the words of the answer
+    """The fleet has no time to live."""
 
 
 class AccountPaused(ServiceError):  # noqa: N818 - the words of the answer
@@ -585,6 +589,31 @@ class Service:
                 cancelled, noted = cancelled + ended, noted + waiting
         self._notify()
         return Cancelled(cancelled, noted)
+
+    # Time to live ----------------------------------------------------------------------------------------------------
+
+    def extend_ttl(self, ref: str, tenant: str, seconds: int) -> int:
+        """Lengthen a fleet's time to live; return how many of its jobs have the longer one.
+
+        Raises:
+            NotFound: there is no such fleet.
+            NoTimeToLive: it has none.
+            InvalidRequest: it would be too long.
+
+        """
+        fleet = self.fleet(ref, tenant)
+        if fleet.ttl_seconds is None:
+            raise NoTimeToLive(f"fleet {fleet.name!r} has no time to live, so there is nothing to extend")
+        with self._database.write() as tx:
+            if expiry.extend(tx, fleet.id, seconds) is None:
+                raise InvalidRequest([expiry.too_long(fleet.ttl_seconds, seconds)])
+        count = 0
+        after: str | None = ""
+        while after is not None:
+            with self._database.write() as tx:
+                reached, after = expiry.extend_jobs(tx, fleet.id, seconds, after=after or None)
+            count += reached
+        return count
 
 
 def _cancel_some(tx: Transaction, fleet_id: str, first: int, *, actor: str) -> tuple[int, int, int]:

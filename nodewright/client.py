@@ -34,8 +34,10 @@ from nodewright.answers import (
     PAUSES,
     SETTLED,
     Alarm,
+    Asked,
     Cancelled,
     Estimate,
+    Extended,
     Fault,
     Fleet,
     FleetEvent,
@@ -77,11 +79,13 @@ __all__ = [
     "SETTLED",
     "Alarm",
     "Answered",
+    "Asked",
     "AsyncClient",
     "Cancelled",
     "Client",
     "ClientError",
     "Estimate",
+    "Extended",
     "Fault",
     "Fleet",
     "FleetEvent",
@@ -271,6 +275,10 @@ class Client:
     def cancel(self, ref: str) -> Cancelled:
         """Cancel what is not bought yet; returns how many jobs ended, and how many end once they can."""
         return self._send(calls.cancel(ref))
+
+    def extend_ttl(self, ref: str, by: str | int) -> Extended:
+        """Lengthen a fleet's time to live by ``2h``, ``3d``, or seconds; returns how many jobs live longer."""
+        return self._send(calls.extend_ttl(ref, by))
 
     def page(
         self,
@@ -470,6 +478,10 @@ class AsyncClient:
     async def cancel(self, ref: str) -> Cancelled:
         """Cancel what is not bought yet; returns how many jobs ended, and how many end once they can."""
         return await self._send(calls.cancel(ref))
+
+    async def extend_ttl(self, ref: str, by: str | int) -> Extended:
+        """Lengthen a fleet's time to live; see :meth:`Client.extend_ttl`."""
+        return await self._send(calls.extend_ttl(ref, by))
 
     async def page(
         self, *, fleet: str | None = None, limit: int = PAGE, after: str | None = None, **where: str | None

@@ -195,7 +195,7 @@ def look(rig, job_id):
 
 
 def test_a_no_after_an_unknown_send_looks_first(rig):
-    """A refusal after an unknown send ends nothing: absent, it is sent again as the same attempt, and then falls back."""
+    """A refusal after an unknown send ends nothing: absent, the job is sent again, and only then falls back."""
     job_id = unknown_then(rig, "no_capacity", region=REGIONS)
     assert (rig.row(job_id).ending, rig.row(job_id).attempt) == (None, 1)
     look(rig, job_id)
