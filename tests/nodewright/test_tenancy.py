@@ -26,7 +26,7 @@ PLACES = {"ref": ("fleet", "name"), "fleet_id": ("fleet",), "job_id": ("job",)}
 ASKED = {"fleet": "name", "label": "label", "job": "job", "since": "job", "after": "job", "tag": "tag"}
 """What a query parameter is asked with; others are left out."""
 OWN = {"name": "intruder", "count": 1, "type": "g6-nanode-1", "region": "us-east", "image": "linode/debian12"}
-BODIES = {"/v1/jobs/{job_id}/resolve": {"absent": True}}
+BODIES = {"/v1/jobs/{job_id}/resolve": {"absent": True}, "/v1/fleets/{ref}/ttl": {"extend": 60}}
 """Bodies that would be good for the owner; a document of the intruder's own where nothing is said."""
 PRIVATE = "private/1002"
 """An image of the owner's account."""
@@ -38,7 +38,7 @@ class Owner:
 
     def __init__(self, site):
         self.key = site.key
-        request = {**OWN, "name": "victims-fleet", "count": 3, "tags": ["victims-tag"]}
+        request = {**OWN, "name": "victims-fleet", "count": 3, "tags": ["victims-tag"], "ttl": "2h"}
         made = site.deps.service.submit(parse_request(request), tenant="default", actor="test").fleet
         found = site.deps.service.jobs("default", fleet=made.id)
         self.things = {"fleet": made.id, "name": "victims-fleet", "job": found[0].id, "tag": "victims-tag"}
