@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, exists, func, select
 
+from jobs import expiry
 from jobs.admission import FAULTS_BEFORE_PROBING
 from jobs.chores import remembered
 from jobs.database import Transaction
@@ -44,7 +45,7 @@ def alarms(tx: Transaction, *account_ids: str, tenant: str | None = None) -> tup
         mine = jobs.c.account_id == account_id
         if tenant is not None:
             mine = and_(mine, jobs.c.tenant_id == tenant)
-        found += [*_parked(tx, mine), *_deletes(tx, mine)]
+        found += [*_parked(tx, mine), *_deletes(tx, mine), *_expiring(tx, mine)]
         if tenant is None:
             found += _instances(tx, account_id)
     return tuple(found)
@@ -121,6 +122,16 @@ def _parked(tx: Transaction, mine: ColumnElement[bool]) -> Iterator[Alarm]:
             "look for it by label and tag (`nodewright show JOB`), then say so with `nodewright resolve JOB`"
         )
         yield Alarm("parked", words, since, remedy)
+
+
+def _expiring(tx: Transaction, mine: ColumnElement[bool]) -> Iterator[Alarm]:
+    for one in expiry.soon(tx, mine):
+        at = one.expires_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+        words = (
+            f"{one.count} instances of fleet {one.fleet} are deleted from {at} on: their time to live is over"
+        )
+        remedy = f"nothing, or `nodewright show {one.fleet} --extend-ttl 2h`"
+        yield Alarm("ttl_soon", words, None, remedy)
 
 
 def _deletes(tx: Transaction, mine: ColumnElement[bool]) -> Iterator[Alarm]:

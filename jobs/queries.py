@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, select, text
 
 from jobs import tenants
 from jobs.alarms import alarms
+from jobs.choices import regions_of, types_of
 from jobs.database import Transaction
 from jobs.records import (
     accounts,
@@ -21,9 +22,10 @@ from jobs.records import (
     rate_windows,
     tokens,
 )
+from jobs.requests import GroupRequest
 from jobs.states import State
 from jobs.tables import MAY_OWN
-from jobs.views import ErrorView, EventView, FleetView, JobDetail, JobView, Status, WindowView
+from jobs.views import Asked, ErrorView, EventView, FleetView, JobDetail, JobView, Status, WindowView
 
 CATALOG_KINDS: Final = ("types", "regions", "images", "availability")
 _CHUNK: Final = 1000
@@ -53,6 +55,8 @@ _DIRECT: Final = (
     "ended_at",
     "run_after",
     "ending",
+    "choice",
+    "expires_at",
 )
 
 
@@ -97,6 +101,8 @@ def _in_order(states: dict[str, int]) -> dict[str, int]:
 _FLEET_COLUMNS: Final = (
     *(fleets.c.id, fleets.c.name, fleets.c.tenant_id, fleets.c.count, fleets.c.created_at),
     *(fleets.c.request_id, fleets.c.traceparent, fleets.c.held_at),
+    *(fleets.c.not_before, fleets.c.deadline_at, fleets.c.ttl_seconds, fleets.c.boot_timeout_seconds),
+    *(fleets.c.stopped_at, fleets.c.stop_reason),
 )
 
 
@@ -114,6 +120,12 @@ def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
             request_id=row.request_id,
             traceparent=row.traceparent,
             held_at=row.held_at,
+            not_before=row.not_before,
+            deadline=row.deadline_at,
+            ttl_seconds=row.ttl_seconds,
+            boot_timeout_seconds=row.boot_timeout_seconds,
+            stopped_at=row.stopped_at,
+            stop_reason=row.stop_reason,
         )
         for row in rows
     ]
@@ -201,7 +213,14 @@ def job_detail(tx: Transaction, job: JobView) -> JobDetail:
     lines = (
         EventView(row.at, row.event, row.state, row.actor, row.detail or {}) for row in tx.execute(statement)
     )
-    return JobDetail(job, tuple(lines))
+    return JobDetail(job, tuple(lines), _asked(tx, job.id))
+
+
+def _asked(tx: Transaction, job_id: str) -> Asked:
+    joined = select(fleets.c.groups, jobs.c.group_index).join(jobs, jobs.c.fleet_id == fleets.c.id)
+    groups, position = tx.execute(joined.where(jobs.c.id == job_id)).one()
+    group = GroupRequest.restore(groups[position])
+    return Asked(types_of(group), regions_of(group), spread=group.regions is not None)
 
 
 def taken_labels(tx: Transaction, account_id: str, labels: list[str]) -> set[str]:

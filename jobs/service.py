@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from jobs import (
     credentials,
     destruction,
+    expiry,
     holds,
     house,
     listing,
@@ -92,6 +93,10 @@ class SecretsRefused(ServiceError):  # noqa: N818 - the words of the answer
 
 class NotUncertain(ServiceError):  # noqa: N818 - the words of the answer
     """The job is not uncertain, so there is nothing to resolve."""
+
+
+class NoTimeToLive(ServiceError):  # noqa: N818 - the words of the answer
+    """The fleet has no time to live."""
 
 
 class AccountPaused(ServiceError):  # noqa: N818 - the words of the answer
@@ -344,7 +349,10 @@ class Service:
             report = validate(
                 request,
                 catalog,
-                rules=Rules(max_count=fleet_rows.guards_of(tx, tenant, self._guards).max_count),
+                rules=Rules(
+                    max_count=fleet_rows.guards_of(tx, tenant, self._guards).max_count,
+                    boot_seconds=house.slowest_boot(tx, where.accounts),
+                ),
                 now=tx.now,
                 taken_labels=lambda labels: places.taken_labels(tx, where, list(labels)),
             )
@@ -664,6 +672,31 @@ class Service:
         done = holds.resume(self._database, scope)
         self._notify()
         return done
+
+    # Time to live ----------------------------------------------------------------------------------------------------
+
+    def extend_ttl(self, ref: str, tenant: str, seconds: int) -> int:
+        """Lengthen a fleet's time to live; return how many of its jobs have the longer one.
+
+        Raises:
+            NotFound: there is no such fleet.
+            NoTimeToLive: it has none.
+            InvalidRequest: it would be too long.
+
+        """
+        fleet = self.fleet(ref, tenant)
+        if fleet.ttl_seconds is None:
+            raise NoTimeToLive(f"fleet {fleet.name!r} has no time to live, so there is nothing to extend")
+        with self._database.write() as tx:
+            if expiry.extend(tx, fleet.id, seconds) is None:
+                raise InvalidRequest([expiry.too_long(fleet.ttl_seconds, seconds)])
+        count = 0
+        after: str | None = ""
+        while after is not None:
+            with self._database.write() as tx:
+                reached, after = expiry.extend_jobs(tx, fleet.id, seconds, after=after or None)
+            count += reached
+        return count
 
 
 def _cancel_some(tx: Transaction, fleet_id: str, first: int, *, actor: str) -> tuple[int, int, int]:

@@ -92,6 +92,17 @@ class Job(Answer):
     running_at: Moment | None = None
     ended_at: Moment | None = None
     run_after: Moment | None = None
+    choice: int = 0
+    """Which of its request's alternatives it is, or asks for now; 0 is the first one as written."""
+    expires_at: Moment | None = None
+
+
+class Asked(Answer):
+    """What a job's request asked for: types, and regions that are alternatives or that it was spread over."""
+
+    types: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    spread: bool = False
 
 
 class TimelineEvent(Answer):
@@ -108,6 +119,7 @@ class JobDetail(Job):
     """A job with its timeline, oldest line first."""
 
     timeline: tuple[TimelineEvent, ...] = ()
+    asked: Asked | None = None
 
 
 class FleetEvent(Answer):
@@ -136,6 +148,13 @@ class Fleet(Answer):
     traceparent: str | None = None
     held_at: Moment | None = None
     """Since when a person has paused it."""
+    not_before: Moment | None = None
+    deadline: Moment | None = None
+    """None: there is none, or it was seen to."""
+    ttl_seconds: int | None = None
+    boot_timeout_seconds: int | None = None
+    stopped_at: Moment | None = None
+    stop_reason: str | None = None
 
     @property
     def settled(self) -> bool:
@@ -283,7 +302,21 @@ class Destroyed(Answer):
     refused: tuple[Refusal, ...] = ()
 
 
+class Extended(Answer):
+    """What an extension came to: ``extended`` jobs live longer."""
+
+    fleet: Fleet
+    extended: int
+
+
 # Plan
+
+
+class Alternative(Answer):
+    """A type in a region."""
+
+    type: str
+    region: str
 
 
 class PlanLine(Answer):
@@ -296,6 +329,8 @@ class PlanLine(Answer):
     hourly_usd: float | None
     monthly_usd: float | None
     backups_hourly_usd: float | None
+    alternatives: tuple[Alternative, ...] = ()
+    """What is taken in its place where it cannot be had, in the order of trying."""
 
 
 class Quota(Answer):
@@ -335,6 +370,9 @@ class Plan(Answer):
     lines: tuple[PlanLine, ...]
     hourly_usd: float
     monthly_usd: float
+    most_hourly_usd: float | None = None
+    most_monthly_usd: float | None = None
+    """The most that it may come to cost, by its alternatives."""
     errors: tuple[Fault, ...] = ()
     warnings: tuple[Fault, ...] = ()
     quota: Quotas

@@ -141,6 +141,11 @@ def cancel(ref: str) -> Call[answers.Cancelled]:
     return Call("POST", f"/v1/fleets/{_segment(ref)}/cancel", _as(answers.Cancelled))
 
 
+def extend_ttl(ref: str, by: str | int) -> Call[answers.Extended]:
+    """Lengthen a fleet's time to live."""
+    return Call("POST", f"/v1/fleets/{_segment(ref)}/ttl", _as(answers.Extended), json={"extend": by})
+
+
 def jobs(**asked: Any) -> Call[answers.Page]:  # noqa: ANN401 - the filters
     """Ask for a page of jobs."""
     return Call("GET", "/v1/jobs", _as(answers.Page), params=_given(**asked))

@@ -34,11 +34,13 @@ from nodewright.answers import (
     PAUSES,
     SETTLED,
     Alarm,
+    Asked,
     Cancelled,
     Destroyed,
     DestroyPlan,
     Doomed,
     Estimate,
+    Extended,
     Fault,
     Fleet,
     FleetEvent,
@@ -82,6 +84,7 @@ __all__ = [
     "SETTLED",
     "Alarm",
     "Answered",
+    "Asked",
     "AsyncClient",
     "Cancelled",
     "Client",
@@ -90,6 +93,7 @@ __all__ = [
     "Destroyed",
     "Doomed",
     "Estimate",
+    "Extended",
     "Fault",
     "Fleet",
     "FleetEvent",
@@ -281,6 +285,10 @@ class Client:
     def cancel(self, ref: str) -> Cancelled:
         """Cancel what is not bought yet; returns how many jobs ended, and how many end once they can."""
         return self._send(calls.cancel(ref))
+
+    def extend_ttl(self, ref: str, by: str | int) -> Extended:
+        """Lengthen a fleet's time to live by ``2h``, ``3d``, or seconds; returns how many jobs live longer."""
+        return self._send(calls.extend_ttl(ref, by))
 
     def page(
         self,
@@ -512,6 +520,10 @@ class AsyncClient:
     async def cancel(self, ref: str) -> Cancelled:
         """Cancel what is not bought yet; returns how many jobs ended, and how many end once they can."""
         return await self._send(calls.cancel(ref))
+
+    async def extend_ttl(self, ref: str, by: str | int) -> Extended:
+        """Lengthen a fleet's time to live; see :meth:`Client.extend_ttl`."""
+        return await self._send(calls.extend_ttl(ref, by))
 
     async def page(
         self, *, fleet: str | None = None, limit: int = PAGE, after: str | None = None, **where: str | None

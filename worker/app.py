@@ -35,6 +35,7 @@ from worker.cache import CatalogCache, connect
 from worker.config import WorkerConfig
 from worker.crew import Crew, Own
 from worker.engine import Engine, Identity, Parts
+from worker.expire import Expire
 from worker.lookup import Lookup
 from worker.loop import Chore, Loop
 from worker.reconcile import Reconcile
@@ -247,6 +248,7 @@ def build_chores(engine: Engine, cache: CatalogCache, guards: Guards) -> list[Ch
         Reconcile(engine),
         Sweep(engine),
         Intake(engine, guards),
+        Expire(engine),
     ]
 
 

@@ -163,12 +163,16 @@ def job_table(jobs: Iterable[Job]) -> Table:
     """Return jobs as a table: their error where they have one."""
     table = grid("LABEL", "STATE", "LINODE", "IPV4", "REGION", right=["LINODE"])
     rows = list(jobs)
+    several_types = len({job.type for job in rows}) > 1
+    if several_types:
+        table.add_column("TYPE", overflow="fold")
     with_errors = any(job.error for job in rows)
     if with_errors:
         table.add_column("ERROR", overflow="fold", ratio=1)
     for job in rows:
         cells = (job.label, state_text(job.state), str(job.linode_id or ""), job.ipv4 or "", _region(job))
-        table.add_row(*cells, *((error_text(job),) if with_errors else ()))
+        more = [job.type] if several_types else []
+        table.add_row(*cells, *more, *((error_text(job),) if with_errors else ()))
     return table
 
 

@@ -32,6 +32,7 @@ OWN = {"name": "intruder", "count": 1, "type": "g6-nanode-1", "region": "us-east
 BODIES = {
     "/v1/jobs/{job_id}/resolve": {"absent": True},
     "/v1/fleets/{ref}/destroy": {"dry_run": True},
+    "/v1/fleets/{ref}/ttl": {"extend": 60},
 }
 """Bodies that would be good for the owner; a document of the intruder's own where nothing is said."""
 PRIVATE = "private/1002"
@@ -44,7 +45,7 @@ class Owner:
 
     def __init__(self, site):
         self.key = site.key
-        request = {**OWN, "name": "victims-fleet", "count": 3, "tags": ["victims-tag"]}
+        request = {**OWN, "name": "victims-fleet", "count": 3, "tags": ["victims-tag"], "ttl": "2h"}
         made = site.deps.service.submit(parse_request(request), tenant="default", actor="test").fleet
         found = site.deps.service.jobs("default", fleet=made.id)
         self.things = {"fleet": made.id, "name": "victims-fleet", "job": found[0].id, "tag": "victims-tag"}
