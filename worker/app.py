@@ -4,6 +4,7 @@ A task is a wake-up that carries an id. Time lives in the rows, so there is no c
 result; see docs/explanation for what was measured.
 """
 
+import gc
 import logging
 import signal
 import threading
@@ -377,6 +378,10 @@ def run(config: WorkerConfig, log: Log) -> int:
         quiet=True,
     )
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # What the start made never goes: looking through it again and again stops every thread for a moment, and a create
+    # that waits for that moment is late for its window's opening.
+    gc.collect()
+    gc.freeze()
     log.info("worker starts", threads=config.threads, api=config.api_url)
     try:
         worker.start()
