@@ -14,15 +14,15 @@ from sqlalchemy import select, update
 from jobs import fleets as fleet_rows
 from jobs import picks, places, queries, transitions
 from jobs.catalog import Catalog
-from jobs.cost import hourly_microusd
 from jobs.database import Database, Transaction
 from jobs.fleets import Guards
 from jobs.picks import Pick, Refusal, refusal
 from jobs.records import RECORD_COLUMNS, JobRecord, fleets, jobs, record
 from jobs.regiven import CREDENTIALS_ERASED, Given, Keyring
 from jobs.requests import INVALID_REQUEST, GroupRequest, InvalidRequest, RequestFault
+from jobs.starts import Start, start_of
 from jobs.states import State
-from jobs.validation import judge, spec_of
+from jobs.validation import judge_group
 from jobs.vault import Vault
 
 NOT_FAILED: Final = "not_failed"
@@ -109,7 +109,7 @@ class Retrier:
         going = [job for job in found if job.id not in refused]
         if going:
             self._reserve(tx, pick.tenant, judges, going)
-            transitions.all_retried(tx, [(job, judges.price(job)) for job in going], actor=actor)
+            transitions.all_retried(tx, [(job, judges.beginning(job)) for job in going], actor=actor)
             tx.execute(update(fleets).where(fleets.c.id == fleet.id).values(**_fleet_columns(wishes, keys)))
         deleting = sum(job.linode_id is not None for job in going)
         return Retried(len(going) - deleting, deleting, tuple(refused.values()), wishes.dry_run)
@@ -117,7 +117,7 @@ class Retrier:
     def _reserve(self, tx: Transaction, tenant: str, judges: "_Judges", going: Sequence[JobRecord]) -> None:
         """Have the guard hold again those that it has let go; one with an instance it still holds."""
         freed = [job for job in going if job.linode_id is None]
-        hourly = sum(judges.price(job)["reserved_microusd"] for job in freed)
+        hourly = sum(judges.beginning(job)["reserved_microusd"] for job in freed)
         fleet_rows.reserve(tx, tenant, self.guards, count=len(freed), hourly=hourly, field="jobs")
 
 
@@ -172,7 +172,8 @@ class _Judges:
         self._groups = [GroupRequest.restore(group) for group in fleet.groups]
         self._passed = fleet.deadline_at is not None and fleet.deadline_at <= tx.now
         self._catalogs = catalogs
-        self._verdicts: dict[tuple[Any, ...], tuple[str, str, str] | None] = {}
+        self._verdicts: dict[tuple[str, int, str], tuple[str, str, str] | None] = {}
+        self._starts: dict[tuple[str, int, str], Start] = {}
 
     def refusals(self, found: Sequence[JobRecord]) -> Mapping[str, Refusal]:
         """Return why some jobs are not retried, by their ids."""
@@ -196,31 +197,39 @@ class _Judges:
         return None if verdict is None else refusal(job, *verdict)
 
     def _verdict(self, job: JobRecord) -> tuple[str, str, str] | None:
-        """Return what the catalog has against a job; asked once for all that are alike."""
-        key = (job.account_id, job.group_index, job.type, job.region)
-        if key not in self._verdicts:
-            self._verdicts[key] = self._judged(job)
-        return self._verdicts[key]
-
-    def _judged(self, job: JobRecord) -> tuple[str, str, str] | None:
+        """Return what the catalog has against every alternative of a job's group."""
         catalog = self._catalogs.get(job.account_id)
         if catalog is None:
             return None
-        spec = spec_of(self._groups[job.group_index])._replace(type=job.type, region=job.region)
-        faults = (verdict for verdict in judge(spec, catalog, now=self._tx.now) if verdict.level == "fault")
-        return next(((fault.code, fault.message, fault.remedy) for fault in faults), None)
+        key = (job.account_id, job.group_index, job.region)
+        if key not in self._verdicts:  # once for all that are alike
+            found = judge_group(self._groups[job.group_index], job.region, catalog, now=self._tx.now)
+            faults = (verdict for verdict in found if verdict.level == "fault")
+            fault = next(faults, None)
+            self._verdicts[key] = None if fault is None else (fault.code, fault.message, fault.remedy)
+        return self._verdicts[key]
 
-    def price(self, job: JobRecord) -> dict[str, int]:
-        """Return the columns of a job's price as of now; none where its instance is still to be paid for."""
+    def beginning(self, job: JobRecord) -> dict[str, Any]:
+        """Return what the next attempt begins with, at today's price: the first alternative that is not refused.
+
+        Nothing where its instance is still to be paid for.
+        """
         if job.linode_id is not None:
             return {}
         catalog = self._catalogs.get(job.account_id)
-        plan = None if catalog is None else catalog.types.get(job.type)
-        backups = self._groups[job.group_index].backups_enabled
-        hourly = (
-            job.hourly_microusd if plan is None else hourly_microusd(plan, region=job.region, backups=backups)
-        )
-        return {"hourly_microusd": hourly, "reserved_microusd": max(hourly, job.reserved_microusd)}
+        if catalog is None:
+            return {"reserved_microusd": job.reserved_microusd}
+        key = (job.account_id, job.group_index, job.region)
+        if key not in self._starts:  # once for all that are alike
+            self._starts[key] = start_of(self._groups[job.group_index], job.region, catalog, self._tx.now)
+        start = self._starts[key]
+        return {
+            "choice": start.choice,
+            "type": start.pair.type,
+            "region": start.pair.region,
+            "hourly_microusd": 0 if start.price is None else start.price.hourly,
+            "reserved_microusd": start.dearest.hourly,
+        }
 
 
 def _labels(tx: Transaction, wanting: Sequence[JobRecord]) -> dict[str, Refusal | None]:

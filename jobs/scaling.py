@@ -17,9 +17,10 @@ from jobs import cancelling, picks, places, transitions
 from jobs import fleets as fleet_rows
 from jobs.catalog import Catalog
 from jobs.database import Database, Transaction
+from jobs.destruction import ConfirmationRefused
 from jobs.existing import THERE
 from jobs.fleets import Draft, Guards
-from jobs.labels import template_of
+from jobs.labels import label_fault, templates_of
 from jobs.listing import JobFilter
 from jobs.picks import Pick
 from jobs.places import Places
@@ -86,9 +87,10 @@ class Scaled:
     dry_run: bool = False
 
 
-def digest(fleet_id: str, ids: Sequence[str]) -> str:
-    """Return what confirms that exactly these jobs of the fleet may go."""
-    return hashlib.sha256("\n".join([fleet_id, *sorted(ids)]).encode()).hexdigest()[:16]
+def digest(fleet_id: str, leaving: Sequence[Leaving]) -> str:
+    """Return what confirms that exactly these jobs of the fleet may go, and in which way."""
+    lines = sorted(f"{one.job_id} {one.action} {one.linode_id}" for one in leaving)
+    return hashlib.sha256("\n".join([fleet_id, *lines]).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Scaler:
         Raises:
             UnknownJobError: one of the ids is none of the fleet's.
             InvalidRequest: the wish is wrong, over a guard, or not confirmed; nothing is done.
+            ConfirmationRefused: the confirmation is that of another list; nothing is done.
             IntegrityError: somebody took a label at the same moment; nothing is done, try again.
 
         """
@@ -162,7 +165,7 @@ class Scaler:
         names = places.names_for(tx, here.tenant, request)
         where = places.ready(names, here.catalogs, named=request.account is not None)
         last = _last_position(tx, fleet.id)
-        labels = _labels(tx, fleet.id, request, last)
+        labels = _labels(tx, fleet.id, request, last + request.total)
         draft = Draft(
             fleet_id=fleet.id,
             tenant=here.tenant,
@@ -173,10 +176,11 @@ class Scaler:
             catalog=where.catalog,
             homes=places.spread(tx, where, request),
             pins=where.pins(request),
-            total=seen.to,
         )
         more = {**_of_fleet(tx, fleet), "group_index": index}
-        fleet_rows.insert_more(tx, draft, after=last, more=more, guards=self.guards, dice=self.dice)
+        fleet_rows.insert_more(
+            tx, draft, total=seen.to, after=last, more=more, guards=self.guards, dice=self.dice
+        )
         counts = Counter(job.group_index for job in there)
         counts[index] += len(labels)
         _keep_counts(tx, fleet, seen.to, counts, keys.sealed())
@@ -305,15 +309,17 @@ def _request(tx: Transaction, fleet: Any, index: int, count: int) -> FleetReques
 
 
 def _labels(tx: Transaction, fleet_id: str, request: FleetRequest, most: int) -> list[str]:
-    """Return the labels that follow the last one of this pattern that the fleet ever had, of its ``most`` jobs."""
-    template = template_of(request, 0)
-    count = request.groups[0].count
-    if not template.indexes:
-        message = f"its label pattern has no {{index}}, so that all would be called '{template.text}'"
-        raise InvalidRequest([_fault("to", message, "submit another fleet", code="invalid_label")])
+    """Return the labels that follow the last one of this pattern that the fleet ever had. No index exceeds ``most``."""
     had = set(tx.execute(select(jobs.c.label).where(jobs.c.fleet_id == fleet_id)).scalars())
-    first = 1 + max((index for index in range(1, most + 1) if template.label(index) in had), default=0)
-    return template.labels(range(first, first + count))
+    labels: list[str] = []
+    for template, count in templates_of(request, 0):
+        if not template.indexes:
+            message = f"its label pattern has no {{index}}, so that all would be called '{template.text}'"
+            raise InvalidRequest([_fault("to", message, "submit another fleet", code="invalid_label")])
+        taken = had.union(labels)
+        last = max((index for index in range(1, most + 1) if template.label(index) in taken), default=0)
+        labels += template.labels(range(last + 1, last + 1 + count))
+    return labels
 
 
 def _judged(tx: Transaction, request: FleetRequest, where: Places, labels: Sequence[str]) -> Report:
@@ -334,6 +340,10 @@ class NoCatalogError(Exception):
 
 
 def _label_faults(tx: Transaction, where: Places, labels: Sequence[str]) -> list[RequestFault]:
+    malformed = label_fault(labels[-1])
+    if malformed:
+        message = f"the label '{labels[-1]}' {malformed}"
+        return [_fault("to", message, "submit another fleet", code="invalid_label")]
     taken = sorted(places.taken_labels(tx, where, list(labels)))
     if not taken:
         return []
@@ -365,9 +375,9 @@ def _shrink(tx: Transaction, fleet: Any, wish: Wish, there: Sequence[JobRecord],
     leaving = tuple(
         Leaving(job.id, job.label, job.state.value, job.linode_id, _action(job)) for job in chosen
     )
-    confirm = digest(fleet.id, [job.id for job in chosen])
-    if not wish.dry_run and wish.confirm != confirm:
-        raise InvalidRequest([_unconfirmed(wish, leaving)])
+    confirm = digest(fleet.id, leaving)
+    if not wish.dry_run:
+        _check(wish.confirm, confirm, leaving)
     gone = {job.id for job in chosen}
     counts = Counter(job.group_index for job in there if job.id not in gone)
     _keep_counts(tx, fleet, seen.to, counts, {})
@@ -386,15 +396,15 @@ def _action(job: JobRecord) -> str:
     return "cancel" if job.state in _UNBOUGHT else "delete"
 
 
-def _unconfirmed(wish: Wish, leaving: Sequence[Leaving]) -> RequestFault:
+def _check(given: str | None, confirm: str, leaving: Sequence[Leaving]) -> None:
+    if given == confirm:
+        return
     deletes = sum(one.action == "delete" for one in leaving)
-    message = f"{len(leaving)} jobs would go, {deletes} of them with their instance"
-    if wish.confirm is not None:
-        message = f"belongs to another list of jobs than the present one: {message}"
-    return _fault(
-        "confirm",
-        message,
-        "look at them with `dry_run`, and send its `confirm`",
-        wish.confirm,
-        code=CONFIRMATION,
-    )
+    words = f"{len(leaving)} jobs would go, {deletes} of them with their instance"
+    if given is not None:
+        again = "look again with a dry run, and confirm what it shows"
+        raise ConfirmationRefused(
+            "confirmation_outdated", f"the confirmation is of another list: {words}; {again}"
+        )
+    remedy = "look at them with `dry_run`, and send its `confirm`"
+    raise InvalidRequest([_fault("confirm", words, remedy, code=CONFIRMATION)])

@@ -8,7 +8,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nodewright.cli import accounts, fleets, keys, operate, plans, resolve, retrying, scaling, show, tenants
+from nodewright.cli import (
+    accounts,
+    destroy,
+    fleets,
+    holds,
+    keys,
+    operate,
+    plans,
+    resolve,
+    retrying,
+    scaling,
+    show,
+    tenants,
+)
 from nodewright.cli.errors import EXPECTED, report
 
 
@@ -85,6 +98,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "cancel": fleets.cancel,
         "retry": retrying.retry,
         "scale": scaling.scale,
+        "destroy": destroy.destroy,
     },
     "Operate": {
         "resolve": resolve.resolve,
@@ -93,6 +107,8 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "worker": operate.worker,
         "migrate": operate.migrate,
         "doctor": operate.doctor,
+        "pause": holds.pause,
+        "resume": holds.resume,
     },
 }
 

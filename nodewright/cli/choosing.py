@@ -8,7 +8,7 @@ import typer
 
 from nodewright.cli.documents import read_root_pass, read_user_data
 from nodewright.cli.options import UserDataFile
-from nodewright.client import JobRefusal
+from nodewright.client import Refusal
 from nodewright.failures import BadInput
 
 Jobs = Annotated[
@@ -54,7 +54,7 @@ def secrets(user_data_file: UserDataFile, *, root_pass_stdin: bool) -> list[dict
     return [given] if given else []
 
 
-def print_refused(refused: Sequence[JobRefusal], count: int) -> None:
+def print_refused(refused: Sequence[Refusal], count: int) -> None:
     """Say on standard error for which jobs nothing was done."""
     for one in refused:
         sys.stderr.write(f"refused: {one.label}: {one.message}; {one.remedy} [{one.code}]\n")

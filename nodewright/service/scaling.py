@@ -53,6 +53,6 @@ def install(router: APIRouter) -> None:
         scale_fleet,
         methods=["POST"],
         tags=["fleets"],
-        **answers(shapes.Scaled, 400, 404, 408, 413, 415),
+        **answers(shapes.Scaled, 400, 404, 408, 409, 413, 415),
         openapi_extra=takes(asked.schema(asked.Scale)),
     )

@@ -246,6 +246,20 @@ def test_the_catalog_must_still_allow_it(database):
     assert all("choose" in one.remedy for one in done.refused)
 
 
+def test_a_retry_begins_with_the_first_alternative(database):
+    """A job that fell back begins anew with the first alternative, at its price; the dearest one is reserved."""
+    service = make_service(database)
+    types = ["g6-nanode-1", "g6-standard-2"]
+    service.submit(fleet_request({"type": types}), tenant=TENANT, actor=ACTOR)
+    (job,) = service.jobs(TENANT, fleet="web")
+    fail(database, job.id, choice=1, type="g6-standard-2", hourly_microusd=36_000)
+    retry(service)
+    row = job_columns(database, job.id)
+    assert (row["choice"], row["type"], row["hourly_microusd"]) == (0, "g6-nanode-1", NANODE_MICROUSD)
+    assert row["reserved_microusd"] == 36_000
+    assert guard(database) == (1, 36_000)
+
+
 def test_a_stop_is_lifted(database, clock):
     """A retry lifts the stop by the fleet's own policy; one that retries nothing leaves it."""
     service = make_service(database)

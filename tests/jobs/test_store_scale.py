@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import select, update
 
 from jobs import fleets as fleet_rows
+from jobs.destruction import ConfirmationRefused
 from jobs.fleets import Guards
 from jobs.records import fleets, jobs, tenants
 from jobs.regiven import read_given
@@ -242,6 +243,24 @@ def test_no_catalog_no_growth(database):
         scale(make_service(database, catalogs=lambda _account: None), 2)
 
 
+def test_more_of_a_spread(database):
+    """More jobs of a group that is spread over regions are spread in the same way, with alternatives as asked for."""
+    service = make_service(database)
+    spread = {
+        "region": None,
+        "regions": {"us-east": 2, "eu-west": 1},
+        "type": ["g6-nanode-1", "g6-standard-2"],
+    }
+    send(service, {"count": 3, **spread})
+    scale(service, 6)
+    added = service.jobs(TENANT, fleet="web")[3:]
+    assert sorted(job.region for job in added) == ["eu-west", "us-east", "us-east"]
+    assert [job.label for job in added] == ["web-0004", "web-0005", "web-0006"]
+    with database.read() as tx:
+        reserved = tx.execute(select(jobs.c.reserved_microusd).where(jobs.c.position > 3)).scalars().all()
+    assert set(reserved) == {36_000}
+
+
 # Fewer ---------------------------------------------------------------------------------------------------------------
 
 
@@ -284,15 +303,17 @@ def test_waiting_ones_go_first_then_the_newest(database, mixed):
     assert scale(service, 1, confirm=plan.confirm).leaving == ()
 
 
-@pytest.mark.parametrize("confirm", [None, "0123456789abcdef"])
-def test_nothing_goes_without_its_confirmation(database, mixed, confirm):
+def test_nothing_goes_without_its_confirmation(database, mixed):
     """Without the confirmation of the present list, or with another's, nothing goes."""
     service, ids = mixed
     with pytest.raises(InvalidRequest) as caught:
-        scale(service, 2, confirm=confirm)
+        scale(service, 2)
     (fault,) = caught.value.faults
     assert (fault.code, fault.field) == ("confirmation_needed", "confirm")
     assert "3 jobs would go" in fault.message
+    with pytest.raises(ConfirmationRefused, match="3 jobs would go") as caught:
+        scale(service, 2, confirm="0123456789abcdef")
+    assert caught.value.code == "confirmation_outdated"
     assert all(read_job(database, one).ending is None for one in ids)
     assert row_of(database).count == 5
 
@@ -302,8 +323,17 @@ def test_an_old_confirmation(database, mixed):
     service, ids = mixed
     plan = scale(service, 2, dry_run=True)
     service.cancel("web", TENANT, actor=ACTOR, ids=(ids[4],))
-    with pytest.raises(InvalidRequest, match="belongs to another list"):
+    with pytest.raises(ConfirmationRefused, match="of another list"):
         scale(service, 2, confirm=plan.confirm)
+
+
+def test_what_was_bought_since_the_dry_run_needs_another_look(database, mixed):
+    """A job that was listed as cancelled, and owns an instance by now, does not go by that confirmation."""
+    service, ids = mixed
+    plan = scale(service, ids=(ids[4],), dry_run=True)
+    set_job(database, ids[4], state="booting", linode_id=5)
+    with pytest.raises(ConfirmationRefused):
+        scale(service, ids=(ids[4],), confirm=plan.confirm)
 
 
 def test_named_jobs_go(database, mixed):

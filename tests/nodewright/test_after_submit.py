@@ -94,6 +94,8 @@ def test_a_scale_by_http(http, web, served):
     assert http.post("/v1/fleets/web/scale", json={"to": 5}).json()["unchanged"] is True
     answer = http.post("/v1/fleets/web/scale", json={"to": 4})
     assert (answer.status_code, answer.json()["code"]) == (422, "confirmation_needed")
+    answer = http.post("/v1/fleets/web/scale", json={"to": 4, "confirm": "0123"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "confirmation_outdated")
     plan = http.post("/v1/fleets/web/scale", json={"to": 4, "dry_run": True}).json()
     assert [(one["label"], one["action"]) for one in plan["leaving"]] == [("web-0005", "cancel")]
     done = http.post("/v1/fleets/web/scale", json={"to": 4, "confirm": plan["confirm"]}).json()
