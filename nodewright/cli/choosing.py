@@ -18,7 +18,9 @@ Jobs = Annotated[
 StateOption = Annotated[
     str | None, typer.Option("--state", metavar="STATE", help="Only those in this state.")
 ]
-ErrorCode = Annotated[str | None, typer.Option("--error", metavar="CODE", help="Only those with this error.")]
+ErrorCode = Annotated[
+    str | None, typer.Option("--error", "--error-code", metavar="CODE", help="Only those with this error.")
+]
 Label = Annotated[str | None, typer.Option(metavar="LABEL", help="Only the one with this label.")]
 Region = Annotated[str | None, typer.Option(metavar="REGION", help="Only those in this region.")]
 TypeOption = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only those of this plan.")]
