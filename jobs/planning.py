@@ -20,7 +20,9 @@ from jobs.requests import FleetRequest, RequestWarning
 from jobs.states import HOLDING, State
 from jobs.validation import Report
 
-_HOLDS: Final = frozenset({"no_worker", "api_failing", "unauthorized", "missing_scope", "account_limit"})
+_HOLDS: Final = frozenset(
+    {"no_worker", "api_failing", "unauthorized", "missing_scope", "account_limit", "paused"}
+)
 """Alarms with which nothing, or hardly anything, is created."""
 _WAITING: Final = (State.SUBMITTED, State.QUEUED)
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, text
+from sqlalchemy import ColumnElement, Select, and_, exists, func, select, text
 
 from jobs import tenants
 from jobs.alarms import alarms
@@ -100,7 +100,7 @@ def _in_order(states: dict[str, int]) -> dict[str, int]:
 
 _FLEET_COLUMNS: Final = (
     *(fleets.c.id, fleets.c.name, fleets.c.tenant_id, fleets.c.count, fleets.c.created_at),
-    *(fleets.c.request_id, fleets.c.traceparent),
+    *(fleets.c.request_id, fleets.c.traceparent, fleets.c.held_at),
     *(fleets.c.not_before, fleets.c.deadline_at, fleets.c.ttl_seconds, fleets.c.boot_timeout_seconds),
     *(fleets.c.stopped_at, fleets.c.stop_reason),
 )
@@ -119,6 +119,7 @@ def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
             created_at=row.created_at,
             request_id=row.request_id,
             traceparent=row.traceparent,
+            held_at=row.held_at,
             not_before=row.not_before,
             deadline=row.deadline_at,
             ttl_seconds=row.ttl_seconds,
@@ -161,18 +162,30 @@ def list_fleets(tx: Transaction, *, tenant: str, limit: int, after: str | None =
 
 
 def pauses(tx: Transaction) -> Mapping[str, ErrorView]:
-    """Return why each paused account is paused."""
-    statement = select(accounts.c.id, accounts.c.paused_code, accounts.c.paused_reason)
-    rows = tx.execute(statement.where(accounts.c.paused_at.is_not(None)))
-    return {row.id: ErrorView(row.paused_code, row.paused_reason, None) for row in rows}
+    """Return why each paused account is paused: by a person, or by the API."""
+    house = exists().where(installation.c.held_at.is_not(None))
+    columns = (accounts.c.id, accounts.c.paused_code, accounts.c.paused_reason)
+    held = (accounts.c.held_at.is_not(None), house.label("everything"))
+    paused = accounts.c.paused_at.is_not(None) | accounts.c.held_at.is_not(None) | house
+    return {row[0]: _pause(*row) for row in tx.execute(select(*columns, *held).where(paused))}
+
+
+def _pause(account: str, code: str | None, reason: str | None, held: bool, everything: bool) -> ErrorView:  # noqa: FBT001 - a row
+    if everything or held:
+        what = "everything" if everything else f"account {account}"
+        return ErrorView("paused", f"{what} is paused by a person", None)
+    return ErrorView(code or "", reason, None)
+
+
+_FLEET_PAUSED: Final = ErrorView("paused", "the fleet is paused by a person", None)
 
 
 def job_view(row: Any, paused: Mapping[str, ErrorView]) -> JobView:  # noqa: ANN401 - a row of job_rows
     """Return what people see of a row."""
     error = ErrorView(row.error_code, row.error_reason, row.error_field) if row.error_code else None
     if error is None and row.state == State.QUEUED:
-        # A job that waits for a paused account says why, although nothing was sent for it.
-        error = paused.get(row.account_id)
+        # A job that waits for a pause to end says so, although nothing was sent for it.
+        error = paused.get(row.account_id) or (_FLEET_PAUSED if row.fleet_held_at else None)
     direct = {name: getattr(row, name) for name in _DIRECT}
     return JobView(
         **direct, fleet=row.fleet_name, tenant=row.tenant_id, error=error, parked=row.parked_at is not None
@@ -181,7 +194,8 @@ def job_view(row: Any, paused: Mapping[str, ErrorView]) -> JobView:  # noqa: ANN
 
 def job_rows() -> Select[Any]:
     """Return the statement that selects what :func:`job_view` needs."""
-    return select(jobs, fleets.c.name.label("fleet_name")).join(fleets, fleets.c.id == jobs.c.fleet_id)
+    more = (fleets.c.name.label("fleet_name"), fleets.c.held_at.label("fleet_held_at"))
+    return select(jobs, *more).join(fleets, fleets.c.id == jobs.c.fleet_id)
 
 
 def find_job(tx: Transaction, job_id: str, *, tenant: str) -> JobView | None:

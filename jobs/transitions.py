@@ -366,6 +366,15 @@ def given_back(tx: Transaction, job: JobRecord, why: str, *, actor: str) -> JobR
     return _move(tx, job, Event.GIVEN_BACK, actor=actor, detail={"why": why}, columns=columns)
 
 
+def all_given_back(
+    tx: Transaction, found: Sequence[JobRecord], why: str, *, actor: str
+) -> list[JobRecord | None]:
+    """Queue jobs again, which the caller has locked, and whose grants are not to be used."""
+    columns = {"send_before": None, "lease_until": None}
+    steps = [_Step(job, Event.GIVEN_BACK, columns, {"why": why}) for job in found]
+    return _move_each(tx, steps, actor=actor) if steps else []
+
+
 def sent(tx: Transaction, job: JobRecord, *, actor: str, lease: timedelta) -> JobRecord | None:
     """Commit the intent to create: from here on the API may have been reached."""
     return all_sent(tx, [job], actor=actor, lease=lease)[0]
@@ -650,14 +659,24 @@ def destroyed(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | Non
     return _doomed(tx, job, Event.DESTROYED, actor=actor)
 
 
+def all_destroyed(tx: Transaction, found: Sequence[JobRecord], *, actor: str) -> list[JobRecord | None]:
+    """Have the instances of jobs deleted, which the caller has locked. A retry that was noted is void."""
+    steps = [_Step(job, Event.DESTROYED, _doomed_columns(tx), {"linode_id": job.linode_id}) for job in found]
+    return _move_each(tx, steps, actor=actor) if steps else []
+
+
 def ttl_over(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     """Have a job's instance deleted, because its time to live is over."""
     return _doomed(tx, job, Event.TTL_OVER, actor=actor)
 
 
 def _doomed(tx: Transaction, job: JobRecord, event: Event, *, actor: str) -> JobRecord | None:
-    columns = {"afterwards": None, "run_after": tx.now, "looks": 0, "ended_at": None}
-    return _move(tx, job, event, actor=actor, detail={"linode_id": job.linode_id}, columns=columns)
+    detail = {"linode_id": job.linode_id}
+    return _move(tx, job, event, actor=actor, detail=detail, columns=_doomed_columns(tx))
+
+
+def _doomed_columns(tx: Transaction) -> dict[str, Any]:
+    return {"afterwards": None, "run_after": tx.now, "looks": 0, "ended_at": None}
 
 
 def retried(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:

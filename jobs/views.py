@@ -42,6 +42,8 @@ class FleetView:
     created_at: datetime
     request_id: str | None = None
     traceparent: str | None = None
+    held_at: datetime | None = None
+    """Since when a person has paused it."""
     not_before: datetime | None = None
     deadline: datetime | None = None
     """None: there is none, or it was seen to."""
@@ -70,6 +72,7 @@ class FleetView:
             "created_at": moment(self.created_at),
             "request_id": self.request_id,
             "traceparent": self.traceparent,
+            "held_at": moment(self.held_at),
             "not_before": moment(self.not_before),
             "deadline": moment(self.deadline),
             "ttl_seconds": self.ttl_seconds,

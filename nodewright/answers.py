@@ -24,7 +24,7 @@ STATES: Final = (
 )
 SETTLED: Final = frozenset({"running", "failed", "rejected", "cancelled", "deleted"})
 """States that nobody but a person changes."""
-PAUSES: Final = frozenset({"unauthorized", "missing_scope", "account_limit"})
+PAUSES: Final = frozenset({"unauthorized", "missing_scope", "account_limit", "paused"})
 """Codes of alarms with which an account takes no creates."""
 
 Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -146,6 +146,8 @@ class Fleet(Answer):
     created_at: Moment | None = None
     request_id: str | None = None
     traceparent: str | None = None
+    held_at: Moment | None = None
+    """Since when a person has paused it."""
     not_before: Moment | None = None
     deadline: Moment | None = None
     """None: there is none, or it was seen to."""
@@ -229,6 +231,75 @@ class Cancelled(Answer):
     fleet: Fleet
     cancelled: int
     noted: int
+
+
+class Hold(Answer):
+    """What a pause or a resume came to.
+
+    ``held_at``: since when it is paused, None: it is not. ``settled``: nothing of it can still be sent. ``waiting``
+    jobs are kept; creates ``in_flight`` are finished and recorded. ``held_by``: what else keeps it paused.
+    """
+
+    scope: Annotated[str, WithJsonSchema({"type": "string", "enum": ["fleet", "account", "everything"]})]
+    name: str
+    held_at: Moment | None = None
+    changed: bool = True
+    settled: bool = True
+    waiting: int = 0
+    in_flight: int = 0
+    held_by: tuple[str, ...] = ()
+
+
+class Doomed(Answer):
+    """A job that a destroy would end; with ``linode_id`` its instance is deleted."""
+
+    id: str
+    label: str
+    state: StateName
+    linode_id: int | None = None
+    region: str = ""
+    hourly_usd: float = 0
+
+
+class Refusal(Answer):
+    """Why nothing is done for a job."""
+
+    job_id: str
+    label: str
+    state: StateName
+    code: str
+    message: str
+    remedy: str
+
+
+class DestroyPlan(Answer):
+    """What a destroy would do: delete ``instances``, and end ``unbought`` jobs that have none yet.
+
+    ``confirm`` confirms exactly this until ``expires_at``. ``jobs`` are the first thousand of them.
+    """
+
+    fleet: Fleet
+    instances: int
+    unbought: int
+    hourly_usd: float
+    jobs: tuple[Doomed, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    confirm: str
+    expires_at: Moment
+
+
+class Destroyed(Answer):
+    """What a destroy came to.
+
+    ``deleting`` instances are being deleted; ``cancelled`` jobs ended at once; those that are ``noted`` end, or are
+    deleted, as soon as their create's outcome is known; ``refused`` ones are as they were.
+    """
+
+    fleet: Fleet
+    deleting: int
+    cancelled: int
+    noted: int
+    refused: tuple[Refusal, ...] = ()
 
 
 class Extended(Answer):

@@ -23,7 +23,7 @@ It imports nothing of ours but small modules of `nodewright`: it works beside a 
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -36,11 +36,15 @@ from nodewright.answers import (
     Alarm,
     Asked,
     Cancelled,
+    Destroyed,
+    DestroyPlan,
+    Doomed,
     Estimate,
     Extended,
     Fault,
     Fleet,
     FleetEvent,
+    Hold,
     Image,
     InstanceType,
     Job,
@@ -50,6 +54,7 @@ from nodewright.answers import (
     Plan,
     Problem,
     RateWindow,
+    Refusal,
     Region,
     RootPassword,
     Status,
@@ -84,11 +89,15 @@ __all__ = [
     "Cancelled",
     "Client",
     "ClientError",
+    "DestroyPlan",
+    "Destroyed",
+    "Doomed",
     "Estimate",
     "Extended",
     "Fault",
     "Fleet",
     "FleetEvent",
+    "Hold",
     "Image",
     "InstanceType",
     "Job",
@@ -101,6 +110,7 @@ __all__ = [
     "Plan",
     "Problem",
     "RateWindow",
+    "Refusal",
     "Refused",
     "Region",
     "RootPassword",
@@ -331,6 +341,38 @@ class Client:
         """Return what the rate limits still allow."""
         return list(self._send(calls.rate_windows()).rate_windows)
 
+    def pause(
+        self, fleet: str | None = None, *, account: str | None = None, everything: bool = False
+    ) -> Hold:
+        """Pause a fleet, an account or everything: after the answer nothing of it is sent. What waits is kept."""
+        return self._send(calls.hold("pause", fleet, account, everything=everything))
+
+    def resume(
+        self, fleet: str | None = None, *, account: str | None = None, everything: bool = False
+    ) -> Hold:
+        """Let a paused fleet, account or everything go on."""
+        return self._send(calls.hold("resume", fleet, account, everything=everything))
+
+    def plan_destroy(
+        self, fleet: str, *, jobs: Sequence[str] | None = None, **where: str | None
+    ) -> DestroyPlan:
+        """Return what a destroy of a fleet would do, and the ``confirm`` for exactly that. Nothing is done.
+
+        ``jobs``: only these, by their ids. ``where``: state, label, region, type, tag, error_code, since.
+        """
+        return self._send(calls.plan_destroy(fleet, jobs, where))
+
+    def destroy(
+        self, fleet: str, *, confirm: str, jobs: Sequence[str] | None = None, **where: str | None
+    ) -> Destroyed:
+        """Delete the instances of a fleet's jobs, and cancel what is not bought, as :meth:`plan_destroy` showed it.
+
+        Raises:
+            Refused: what would go has changed since, or the confirmation is older than 15 minutes. Nothing was done.
+
+        """
+        return self._send(calls.destroy(fleet, jobs, where, confirm))
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -529,6 +571,38 @@ class AsyncClient:
     async def rate_windows(self) -> list[RateWindow]:
         """Return what the rate limits still allow."""
         return list((await self._send(calls.rate_windows())).rate_windows)
+
+    async def pause(
+        self, fleet: str | None = None, *, account: str | None = None, everything: bool = False
+    ) -> Hold:
+        """Pause a fleet, an account or everything: after the answer nothing of it is sent. What waits is kept."""
+        return await self._send(calls.hold("pause", fleet, account, everything=everything))
+
+    async def resume(
+        self, fleet: str | None = None, *, account: str | None = None, everything: bool = False
+    ) -> Hold:
+        """Let a paused fleet, account or everything go on."""
+        return await self._send(calls.hold("resume", fleet, account, everything=everything))
+
+    async def plan_destroy(
+        self, fleet: str, *, jobs: Sequence[str] | None = None, **where: str | None
+    ) -> DestroyPlan:
+        """Return what a destroy of a fleet would do, and the ``confirm`` for exactly that. Nothing is done.
+
+        ``jobs``: only these, by their ids. ``where``: state, label, region, type, tag, error_code, since.
+        """
+        return await self._send(calls.plan_destroy(fleet, jobs, where))
+
+    async def destroy(
+        self, fleet: str, *, confirm: str, jobs: Sequence[str] | None = None, **where: str | None
+    ) -> Destroyed:
+        """Delete the instances of a fleet's jobs, and cancel what is not bought, as :meth:`plan_destroy` showed it.
+
+        Raises:
+            Refused: what would go has changed since, or the confirmation is older than 15 minutes. Nothing was done.
+
+        """
+        return await self._send(calls.destroy(fleet, jobs, where, confirm))
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -40,7 +40,7 @@ from worker.lookup import Lookup
 from worker.loop import Chore, Loop
 from worker.reconcile import Reconcile
 from worker.refresh import Refresh
-from worker.removal import Removal
+from worker.removal import AT_ONCE, Removal
 from worker.sweep import Intake, Sweep
 from worker.watch import Watch
 
@@ -244,7 +244,7 @@ def build_chores(engine: Engine, cache: CatalogCache, guards: Guards) -> list[Ch
         Refresh(engine, cache.offer),
         Watch(engine),
         Lookup(engine),
-        Removal(engine),
+        Removal(engine, at_once=AT_ONCE),
         Reconcile(engine),
         Sweep(engine),
         Intake(engine, guards),

@@ -237,6 +237,9 @@ class Engine:
         if job.send_before is not None and tx.now > job.send_before:
             transitions.given_back(tx, job, "the grant came too late for its window", actor=self.actor)
             return None
+        if grant.held:
+            transitions.given_back(tx, job, "paused", actor=self.actor)
+            return None
         aged = self._aged(tx, job, wish.since)
         request = self._prepare(tx, job, wish.catalog)
         if isinstance(request, Reason):

@@ -148,8 +148,15 @@ def fleet_table(fleets: Iterable[Fleet]) -> Table:
     table = grid("FLEET", "COUNT", "STATES", "SUBMITTED", right=["COUNT"])
     for fleet in fleets:
         submitted = str(fleet.to_json().get("created_at") or "")[:19].replace("T", " ")
-        table.add_row(fleet.name, str(fleet.count), states_line(fleet.states), submitted)
+        table.add_row(
+            fleet.name, str(fleet.count), f"{states_line(fleet.states)}{held_note(fleet)}", submitted
+        )
     return table
+
+
+def held_note(fleet: Fleet) -> str:
+    """Return `` · paused`` where a person has paused the fleet, else nothing."""
+    return " · paused" if fleet.held_at else ""
 
 
 def job_table(jobs: Iterable[Job]) -> Table:

@@ -19,6 +19,7 @@ from nodewright.cli.output import (
     error_text,
     fleet_table,
     grid,
+    held_note,
     job_table,
     print_job_csv,
     print_job_json,
@@ -146,7 +147,9 @@ def _show_fleet(client: Client, fleet: Fleet, *, json: bool) -> None:
     if json:
         print_json(fleet_document(client, fleet))
         return
-    console().print(f"Fleet {fleet.name} ({fleet.id}): {states_line(fleet.states)}")
+    console().print(f"Fleet {fleet.name} ({fleet.id}): {states_line(fleet.states)}{held_note(fleet)}")
+    if fleet.held_at:
+        console().print(f"Paused since {fleet.held_at}; go on with: {program()} resume {fleet.name}")
     for words in _circumstances(fleet):
         console().print(words)
     console().print()

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
+from jobs.destruction import ConfirmationRefused
 from jobs.requests import InvalidRequest, RequestFault, nearest, printable
 from jobs.service import (
     AccountPaused,
@@ -163,6 +164,7 @@ _TRANSLATIONS: Final[dict[type[Exception], Callable[[Any], Problem]]] = {
     AccountPaused: lambda error: Problem(HTTPStatus.CONFLICT, error.code, f"the account is paused: {error}"),
     SecretsRefused: lambda error: Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "secrets_refused", str(error)),
     OperationalError: _database_away,
+    ConfirmationRefused: lambda error: Problem(HTTPStatus.CONFLICT, error.code, str(error)),
     RequestValidationError: _parameters,
     HTTPException: _http,
 }

@@ -172,8 +172,19 @@ def twisted() -> Iterator[tuple[Schedule, int]]:
         yield Schedule(cancel=12, replies=(Reply("slow"),), extra=(fault,)), 1
         yield Schedule(cancel=13, extra=(fault,)), 1
     yield from lives()
+    yield from pauses()
     yield Schedule(cancel=12, replies=(Reply("reset_after", "yes"),)), 1
     yield Schedule(cancel=30, replies=(Reply("reset_after", "no"), Reply("throttle"))), 0
+
+
+def pauses() -> Iterator[tuple[Schedule, int]]:
+    """Everything is paused for a while, at each state before the instance, with crashes around it."""
+    for world in ("paused_queued", "paused_dispatched", "paused_creating"):
+        for reply in (Reply(), Reply("throttle"), *UNKNOWN):
+            yield Schedule(world=world, replies=(reply,)), 1
+    for reply in UNKNOWN:
+        yield Schedule(world="paused_uncertain", replies=(reply,)), 1
+    yield Schedule(world="paused_creating", replies=(Reply("slow"),), freeze=3), 0
 
 
 def lives() -> Iterator[tuple[Schedule, int]]:

@@ -229,6 +229,8 @@ class Machine:
         self.spec: dict[str, Any] = dict(_SPEC)
         self.seal_with: Vault | None = None
         self.held_catalog: Catalog | None = None
+        self.paused: tuple[float, int] | None = None
+        """Since when everything is paused, and how many creates had been begun by then."""
         self.catalog = _catalog()
         self.world = _world(schedule)
         self.database = database
@@ -260,6 +262,11 @@ class Machine:
         if kind != "commit":  # inside a transaction SQLite would make the other writer wait for this one
             self._interfere()
             self.freezing(kind)
+
+    def check(self, holds: bool, promise: str) -> None:
+        """Raise a violation where a promise does not hold."""
+        if not holds:
+            raise Violation(promise)
 
     def freezing(self, kind: str) -> None:
         """Freeze the process here, if the schedule says so."""
@@ -652,6 +659,7 @@ def fingerprint_of(machine: Machine) -> str:
         rules,
         machine.cancelled_at is None,
         machine.twisted,
+        machine.paused,
         machine.again,
     )
     digest.update(repr(left).encode())

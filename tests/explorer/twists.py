@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cryptography.fernet import Fernet
 from sqlalchemy import insert, select, update
 
-from jobs import house, tenants, transitions
+from jobs import holds, house, tenants, transitions
 from jobs.database import Transaction
 from jobs.queries import CATALOG_KINDS
 from jobs.records import JobRecord, accounts, chores, installation, jobs
@@ -193,6 +193,38 @@ def _intake_ends(event: Event) -> Twist:
     )
 
 
+_PAUSED_SECONDS = 90.0
+
+
+def _pause(machine: Machine) -> None:
+    with machine.quietly(), machine.database.write() as tx:
+        holds.mark(tx, holds.ALL)
+        holds.settle(tx, holds.ALL, holds.create_windows(tx), actor="person")
+    machine.paused = (machine.time.now, _sends(machine))
+
+
+def _sends(machine: Machine) -> int:
+    with machine.quietly(), machine.database.read() as tx:
+        return int(tx.execute(select(jobs.c.sends)).scalar_one())
+
+
+def _pause_and_resume(machine: Machine, state: State) -> None:
+    """Everything is paused for a while; meanwhile no create may begin."""
+    _when(machine, state, _pause)
+    if machine.paused is None:
+        return
+    since, sends = machine.paused
+    machine.check(_sends(machine) == sends, "a create was begun while everything is paused")
+    if machine.time.now - since > _PAUSED_SECONDS:
+        machine.paused = None
+        with machine.quietly(), machine.database.write() as tx:
+            holds.unmark(tx, holds.ALL)
+
+
+def _paused(state: State) -> Twist:
+    return Twist(RUNNING, after=lambda m: _pause_and_resume(m, state))
+
+
 TWISTS: Mapping[str, Twist] = {
     "": Twist(RUNNING),
     "stranger": Twist(FAILED, start=_stranger),
@@ -235,4 +267,8 @@ TWISTS: Mapping[str, Twist] = {
     "stopped_dispatched": _late(Event.STOPPED, State.DISPATCHED),
     "intake_deadline": _intake_ends(Event.DEADLINE_PASSED),
     "intake_stopped": _intake_ends(Event.STOPPED),
+    "paused_queued": _paused(State.QUEUED),
+    "paused_dispatched": _paused(State.DISPATCHED),
+    "paused_creating": _paused(State.CREATING),
+    "paused_uncertain": _paused(State.UNCERTAIN),
 }
