@@ -8,7 +8,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nodewright.cli import accounts, destroy, fleets, holds, keys, operate, plans, resolve, show, tenants
+from nodewright.cli import (
+    accounts,
+    destroy,
+    fleets,
+    holds,
+    keys,
+    operate,
+    plans,
+    resolve,
+    retrying,
+    scaling,
+    show,
+    tenants,
+)
 from nodewright.cli.errors import EXPECTED, report
 
 
@@ -83,6 +96,8 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "jobs": show.jobs,
         "show": show.show,
         "cancel": fleets.cancel,
+        "retry": retrying.retry,
+        "scale": scaling.scale,
         "destroy": destroy.destroy,
     },
     "Operate": {

@@ -10,6 +10,7 @@ from jobs.identity import new_ids
 from jobs.listing import JobFilter, list_jobs, place_of
 from jobs.records import fleets as fleets_
 from jobs.records import job_events, jobs
+from jobs.scaling import Wish
 from jobs.states import State
 from tests.support.fleets import (
     ACCOUNT,
@@ -119,7 +120,9 @@ def reads_all(plan, *, on_sqlite):
         )
     if any(line.startswith(("Seq Scan on jobs", "Seq Scan on job_events")) for line in lines):
         return True
-    return " on job" in plan and any(line.startswith("Sort  (") for line in lines)
+    sorts = any(line.startswith("Sort  (") for line in lines)
+    # What is summed up by fleet may be sorted by fleet for that.
+    return " on job" in plan and sorts and "GroupAggregate" not in plan
 
 
 def test_hot_statements_walk_an_index(crowded, clock):
@@ -185,6 +188,9 @@ def test_hot_statements_walk_an_index(crowded, clock):
     service, three = make_service(database), fleet_request({"count": 3}, name="new")
     acts["submit"] = lambda: service.submit(three, tenant=TENANT, actor=ACTOR)
     acts["cancel"] = lambda: service.cancel("new", TENANT, actor=ACTOR)
+    acts["retry"] = lambda: service.retry("small", TENANT, actor=ACTOR)
+    acts["scale"] = lambda: service.scale("small", TENANT, Wish(200), actor=ACTOR)
+    acts["spend"] = lambda: service.spend(TENANT)
     clock.advance(timedelta(hours=1).total_seconds())
     bad = {name: plans for name, act in acts.items() if (plans := scans(database, act))}
     assert not bad, "\n\n".join(f"{name}: {plan}" for name, plans in bad.items() for plan in plans)
