@@ -29,7 +29,6 @@ TTL_LEAD: Final = timedelta(hours=1)
 """So long before its end an instance's time to live is soon over, at most, and"""
 TTL_PART: Final = 0.1
 """at most this part of it."""
-_SOON_ONES: Final = 500
 
 _ENDS: Final = (State.RUNNING, State.FAILED, State.CANCELLED, State.REJECTED, State.DELETED)
 _EVENTS: Final = frozenset(
@@ -293,6 +292,19 @@ def soon_over(rows: Iterable[Any], now: datetime) -> Iterator[Piece]:
         subject = f"ttl {row.id} {int(row.expires_at.timestamp())}"
         message = Message("instance.ttl_soon", subject, at, data, fleet_id=row.fleet_id)
         yield Piece(0, row.tenant_id, message)
+
+
+def untold(tx: Transaction, pieces: Sequence[Piece]) -> list[Piece]:
+    """Return those that nobody was told of, at most some hundreds: so that looking again writes nothing."""
+    ids = [one.id for one in endpoints(tx)]
+    fresh: list[Piece] = []
+    for start in range(0, len(pieces), PAGE):
+        some = pieces[start : start + PAGE]
+        known = deliveries.told(tx, ids, [piece.message.subject for piece in some])
+        fresh += [piece for piece in some if piece.message.subject not in known]
+        if len(fresh) >= PAGE:
+            break
+    return fresh
 
 
 def tell_soon(tx: Transaction, pieces: Sequence[Piece], dice: Random) -> int:

@@ -136,7 +136,8 @@ def _fault(
 def count(tx: Transaction, tenant: str) -> int:
     """Return how many endpoints a tenant has."""
     found = select(func.count()).select_from(webhooks).where(webhooks.c.tenant_id == tenant)
-    return int(tx.execute(found).scalar_one())
+    total: int = tx.execute(found).scalar_one()
+    return total
 
 
 def latest_event(tx: Transaction) -> int:
@@ -202,7 +203,7 @@ def remove(tx: Transaction, webhook_id: str) -> int:
     ).scalars()
     lost = sum(state != "delivered" for state in states)
     tx.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
-    return lost
+    return len(lost)
 
 
 def disable(tx: Transaction, webhook_id: str, reason: str) -> None:
