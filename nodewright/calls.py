@@ -3,7 +3,7 @@
 Both clients send them: :class:`nodewright.client.Client` and :class:`nodewright.client.AsyncClient`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final, Generic, TypeVar
@@ -180,6 +180,59 @@ def status() -> Call[answers.Status]:
 def rate_windows() -> Call[answers.RateWindows]:
     """Ask what the rate limits still allow."""
     return Call("GET", "/v1/rate-windows", _as(answers.RateWindows))
+
+
+# Webhooks
+
+
+def add_webhook(url: str, kinds: Sequence[str] | None) -> Call[answers.NewWebhook]:
+    """Add an endpoint."""
+    body = {"url": url, **({} if kinds is None else {"kinds": list(kinds)})}
+    return Call("POST", "/v1/webhooks", _as(answers.NewWebhook), json=body)
+
+
+def webhooks() -> Call[answers.Webhooks]:
+    """Ask for every endpoint."""
+    return Call("GET", "/v1/webhooks", _as(answers.Webhooks))
+
+
+def webhook(webhook_id: str) -> Call[answers.Webhook]:
+    """Ask for one endpoint."""
+    return Call("GET", f"/v1/webhooks/{_segment(webhook_id)}", _part(answers.Webhook, "webhook"))
+
+
+def remove_webhook(webhook_id: str) -> Call[answers.RemovedWebhook]:
+    """Remove an endpoint."""
+    return Call("DELETE", f"/v1/webhooks/{_segment(webhook_id)}", _as(answers.RemovedWebhook))
+
+
+def rotate_webhook(webhook_id: str) -> Call[answers.NewWebhook]:
+    """Give an endpoint a new secret."""
+    return Call("POST", f"/v1/webhooks/{_segment(webhook_id)}/rotate", _as(answers.NewWebhook))
+
+
+def test_webhook(webhook_id: str) -> Call[answers.Delivery]:
+    """Send a test."""
+    path = f"/v1/webhooks/{_segment(webhook_id)}/test"
+    return Call("POST", path, _part(answers.Delivery, "delivery"))
+
+
+def deliveries(webhook_id: str, **asked: Any) -> Call[answers.DeliveryPage]:  # noqa: ANN401 - state and page
+    """Ask for a page of an endpoint's deliveries."""
+    path = f"/v1/webhooks/{_segment(webhook_id)}/deliveries"
+    return Call("GET", path, _as(answers.DeliveryPage), params=_given(**asked))
+
+
+def resend(webhook_id: str, delivery_id: str) -> Call[answers.Delivery]:
+    """Send a delivery again."""
+    path = f"/v1/webhooks/{_segment(webhook_id)}/deliveries/{_segment(delivery_id)}/resend"
+    return Call("POST", path, _part(answers.Delivery, "delivery"))
+
+
+def resend_dead(webhook_id: str) -> Call[answers.Resent]:
+    """Send everything again that was given up."""
+    path = f"/v1/webhooks/{_segment(webhook_id)}/deliveries/resend"
+    return Call("POST", path, _as(answers.Resent))
 
 
 def events(ref: str, after: str | None) -> tuple[str, dict[str, str]]:

@@ -23,7 +23,7 @@ It imports nothing of ours but small modules of `nodewright`: it works beside a 
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -35,6 +35,7 @@ from nodewright.answers import (
     SETTLED,
     Alarm,
     Cancelled,
+    Delivery,
     Estimate,
     Fault,
     Fleet,
@@ -44,15 +45,18 @@ from nodewright.answers import (
     Job,
     JobDetail,
     JobError,
+    NewWebhook,
     Page,
     Plan,
     Problem,
     RateWindow,
     Region,
+    RemovedWebhook,
     RootPassword,
     Status,
     Submission,
     TimelineEvent,
+    Webhook,
 )
 from nodewright.calls import (
     PAGE,
@@ -81,6 +85,7 @@ __all__ = [
     "Cancelled",
     "Client",
     "ClientError",
+    "Delivery",
     "Estimate",
     "Fault",
     "Fleet",
@@ -90,6 +95,7 @@ __all__ = [
     "Job",
     "JobDetail",
     "JobError",
+    "NewWebhook",
     "NotAllowed",
     "NotFound",
     "Page",
@@ -99,6 +105,7 @@ __all__ = [
     "RateWindow",
     "Refused",
     "Region",
+    "RemovedWebhook",
     "RootPassword",
     "ServiceNotReached",
     "ServiceUnavailable",
@@ -107,6 +114,7 @@ __all__ = [
     "Throttled",
     "TimelineEvent",
     "Unexpected",
+    "Webhook",
     "find_service",
 ]
 
@@ -323,6 +331,53 @@ class Client:
         """Return what the rate limits still allow."""
         return list(self._send(calls.rate_windows()).rate_windows)
 
+    def add_webhook(self, url: str, kinds: Sequence[str] | None = None) -> NewWebhook:
+        """Add an endpoint, told of what happens from now on (all kinds, or these). No other answer has its secret.
+
+        Raises:
+            Refused: the URL or a kind is wrong; `problem.faults` says all that is.
+
+        """
+        return self._send(calls.add_webhook(url, kinds))
+
+    def webhooks(self) -> list[Webhook]:
+        """Return every endpoint, oldest first."""
+        return list(self._send(calls.webhooks()).webhooks)
+
+    def webhook(self, webhook_id: str) -> Webhook:
+        """Return one endpoint."""
+        return self._send(calls.webhook(webhook_id))
+
+    def remove_webhook(self, webhook_id: str) -> RemovedWebhook:
+        """Remove an endpoint with its log; returns how many deliveries had not arrived."""
+        return self._send(calls.remove_webhook(webhook_id))
+
+    def rotate_webhook(self, webhook_id: str) -> NewWebhook:
+        """Give an endpoint a new secret; the present one signs too for a day."""
+        return self._send(calls.rotate_webhook(webhook_id))
+
+    def test_webhook(self, webhook_id: str) -> Delivery:
+        """Send a test soon; returns the delivery, whose state says later whether it arrived."""
+        return self._send(calls.test_webhook(webhook_id))
+
+    def deliveries(self, webhook_id: str, *, state: str | None = None) -> Iterator[Delivery]:
+        """Yield what was sent to an endpoint or is to be, newest first, reading page by page."""
+        after = None
+        while True:
+            page = self._send(calls.deliveries(webhook_id, state=state, limit=PAGE, after=after))
+            yield from page.deliveries
+            after = page.next
+            if after is None:
+                return
+
+    def resend(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """Send a delivery again soon, whatever became of it."""
+        return self._send(calls.resend(webhook_id, delivery_id))
+
+    def resend_dead(self, webhook_id: str) -> int:
+        """Send everything again that was given up; returns how many."""
+        return self._send(calls.resend_dead(webhook_id)).resent
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -517,6 +572,49 @@ class AsyncClient:
     async def rate_windows(self) -> list[RateWindow]:
         """Return what the rate limits still allow."""
         return list((await self._send(calls.rate_windows())).rate_windows)
+
+    async def add_webhook(self, url: str, kinds: Sequence[str] | None = None) -> NewWebhook:
+        """Add an endpoint; see :meth:`Client.add_webhook`."""
+        return await self._send(calls.add_webhook(url, kinds))
+
+    async def webhooks(self) -> list[Webhook]:
+        """Return every endpoint, oldest first."""
+        return list((await self._send(calls.webhooks())).webhooks)
+
+    async def webhook(self, webhook_id: str) -> Webhook:
+        """Return one endpoint."""
+        return await self._send(calls.webhook(webhook_id))
+
+    async def remove_webhook(self, webhook_id: str) -> RemovedWebhook:
+        """Remove an endpoint with its log; returns how many deliveries had not arrived."""
+        return await self._send(calls.remove_webhook(webhook_id))
+
+    async def rotate_webhook(self, webhook_id: str) -> NewWebhook:
+        """Give an endpoint a new secret; the present one signs too for a day."""
+        return await self._send(calls.rotate_webhook(webhook_id))
+
+    async def test_webhook(self, webhook_id: str) -> Delivery:
+        """Send a test soon; returns the delivery, whose state says later whether it arrived."""
+        return await self._send(calls.test_webhook(webhook_id))
+
+    async def deliveries(self, webhook_id: str, *, state: str | None = None) -> AsyncIterator[Delivery]:
+        """Yield what was sent to an endpoint or is to be, newest first, reading page by page."""
+        after = None
+        while True:
+            page = await self._send(calls.deliveries(webhook_id, state=state, limit=PAGE, after=after))
+            for delivery in page.deliveries:
+                yield delivery
+            after = page.next
+            if after is None:
+                return
+
+    async def resend(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """Send a delivery again soon, whatever became of it."""
+        return await self._send(calls.resend(webhook_id, delivery_id))
+
+    async def resend_dead(self, webhook_id: str) -> int:
+        """Send everything again that was given up; returns how many."""
+        return (await self._send(calls.resend_dead(webhook_id))).resent
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -1,7 +1,7 @@
 """The way out for webhooks: one POST to an address that a tenant chose, and nowhere else.
 
-A name is resolved once, every address that it has is judged, and the connection goes to one of these: there is no second
-look-up that could be answered otherwise (DNS rebinding). TLS checks the certificate against the name. Redirects are not
+A name is resolved once, every address that it has is judged, and the connection goes to one of these: no second
+look-up could be answered otherwise (DNS rebinding). TLS checks the certificate against the name. Redirects are not
 followed, proxies of the environment are not used, and whatever the receiver does, it is over after some seconds.
 """
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nodewright.cli import accounts, fleets, keys, operate, plans, resolve, show, tenants
+from nodewright.cli import accounts, fleets, keys, operate, plans, resolve, show, tenants, webhooks
 from nodewright.cli.errors import EXPECTED, report
 
 
@@ -68,6 +68,18 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "add-token": accounts.add_token,
             "remove-token": accounts.remove_token,
             "rotate": accounts.rotate,
+        },
+    ),
+    "webhooks": (
+        "Webhooks: who is told of what happens, and what became of it.",
+        {
+            "add": webhooks.add,
+            "list": webhooks.list_,
+            "rotate": webhooks.rotate,
+            "test": webhooks.try_,
+            "remove": webhooks.remove,
+            "deliveries": webhooks.deliveries,
+            "resend": webhooks.resend,
         },
     ),
 }

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
+from jobs.hooks import TooManyWebhooks, WebhookDisabled
 from jobs.requests import InvalidRequest, RequestFault, nearest, printable
 from jobs.service import (
     AccountPaused,
@@ -160,6 +161,8 @@ _TRANSLATIONS: Final[dict[type[Exception], Callable[[Any], Problem]]] = {
     NotUncertain: lambda error: Problem(HTTPStatus.CONFLICT, "not_uncertain", str(error)),
     AccountPaused: lambda error: Problem(HTTPStatus.CONFLICT, error.code, f"the account is paused: {error}"),
     SecretsRefused: lambda error: Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "secrets_refused", str(error)),
+    TooManyWebhooks: lambda error: Problem(HTTPStatus.CONFLICT, "too_many_webhooks", str(error)),
+    WebhookDisabled: lambda error: Problem(HTTPStatus.CONFLICT, "webhook_disabled", str(error)),
     OperationalError: _database_away,
     RequestValidationError: _parameters,
     HTTPException: _http,

@@ -51,7 +51,7 @@ def test_every_operation_documents_its_answers(openapi):
 def test_every_body_is_documented(openapi):
     """Each operation that takes a body says what it must look like."""
     with_bodies = {path for path, method, operation in operations(openapi) if "requestBody" in operation}
-    assert with_bodies == {"/v1/fleets", "/v1/plan", "/v1/jobs/{job_id}/resolve"}
+    assert with_bodies == {"/v1/fleets", "/v1/plan", "/v1/jobs/{job_id}/resolve", "/v1/webhooks"}
 
 
 def test_every_reference_leads_somewhere(openapi):
