@@ -198,10 +198,8 @@ def remove(tx: Transaction, webhook_id: str) -> int:
     # First its row: whoever enqueues for it, or sends to it, comes before or after this, not between.
     tx.execute(select(webhooks.c.id).where(webhooks.c.id == webhook_id).with_for_update())
     mine = webhook_deliveries.c.webhook_id == webhook_id
-    states = tx.execute(
-        delete(webhook_deliveries).where(mine).returning(webhook_deliveries.c.state)
-    ).scalars()
-    lost = sum(state != "delivered" for state in states)
+    gone = delete(webhook_deliveries).where(mine).returning(webhook_deliveries.c.state)
+    lost = [state for state in tx.execute(gone).scalars() if state != "delivered"]
     tx.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
     return len(lost)
 

@@ -153,7 +153,7 @@ class _Assembly:
     clients: list[LinodeClient]
     executor: ThreadPoolExecutor
     log: Log
-    deliver: Deliver
+    deliver: Deliver | None = None
 
 
 def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
@@ -394,7 +394,8 @@ def run(config: WorkerConfig, log: Log) -> int:
     finally:
         parts.loop.stop()
         parts.executor.shutdown(wait=True, cancel_futures=True)
-        parts.deliver.close()
+        if parts.deliver is not None:
+            parts.deliver.close()
         for client in parts.clients:
             client.close()
         parts.database.close()
