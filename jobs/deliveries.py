@@ -204,7 +204,8 @@ def load(tx: Transaction, turn: Turn, *, limit: int) -> Batch | None:
     due = and_(table.c.webhook_id == turn.webhook_id, table.c.state == "pending", table.c.due_at <= tx.now)
     found = select(table.c.id, table.c.kind, table.c.payload, table.c.tries).where(due)
     letters = tuple(
-        Letter(*one) for one in tx.execute(found.order_by(table.c.due_at, table.c.id).limit(limit))
+        Letter(*one)
+        for one in tx.execute(found.order_by(table.c.due_at, table.c.sequence, table.c.id).limit(limit))
     )
     return Batch(row[0], row[1], row[2], letters) if letters else None
 

@@ -6,10 +6,12 @@ followed, proxies of the environment are not used, and whatever the receiver doe
 """
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import httpcore
@@ -60,6 +62,7 @@ class Egress:
         reach: how far inwards.
         resolver: looks names up.
         ssl_context: whom TLS trusts; by default the authorities that httpx comes with.
+        sockets: opens connections to addresses.
         connect_seconds: how long a connection may take.
         total_seconds: how long all of it may take.
 
@@ -70,20 +73,23 @@ class Egress:
         reach: Reach,
         *,
         resolver: Resolve = resolve,
-        ssl_context: Any = None,  # noqa: ANN401 - an ssl.SSLContext
+        ssl_context: ssl.SSLContext | None = None,
+        sockets: httpcore.NetworkBackend | None = None,
         connect_seconds: float = CONNECT_SECONDS,
         total_seconds: float = TOTAL_SECONDS,
     ) -> None:
         self._reach = reach
         self._resolver = resolver
         self._ssl_context = ssl_context or httpx.create_ssl_context(trust_env=False)
+        self._sockets = sockets or httpcore.SyncBackend()
         self._connect_seconds = connect_seconds
         self._total_seconds = total_seconds
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send ``body`` once, and say what came of it. Never raises for what the receiver does."""
         leash = _Leash(self._total_seconds)
-        road = _Road(self._reach, self._resolver, leash, encrypted=url.startswith("https:"))
+        judge = partial(refusal, reach=self._reach, encrypted=url.startswith("https:"))
+        road = _Road(judge, self._resolver, leash, self._sockets)
         with leash, httpcore.ConnectionPool(ssl_context=self._ssl_context, network_backend=road) as pool:
             try:
                 return self._exchange(pool, url, headers, body)
@@ -189,12 +195,17 @@ class _Leash:
 class _Road(httpcore.NetworkBackend):
     """Opens connections, after a look at where they lead."""
 
-    def __init__(self, reach: Reach, resolver: Resolve, leash: _Leash, *, encrypted: bool) -> None:
-        self._reach = reach
+    def __init__(
+        self,
+        judge: Callable[[str], str | None],
+        resolver: Resolve,
+        leash: _Leash,
+        sockets: httpcore.NetworkBackend,
+    ) -> None:
+        self._judge = judge
         self._resolver = resolver
         self._leash = leash
-        self._encrypted = encrypted
-        self._sockets = httpcore.SyncBackend()
+        self._sockets = sockets
 
     def connect_tcp(
         self,
@@ -224,7 +235,7 @@ class _Road(httpcore.NetworkBackend):
         except (OSError, UnicodeError):
             found = []
         for address in found:
-            words = refusal(address, self._reach, encrypted=self._encrypted)
+            words = self._judge(address)
             if words is not None:
-                raise _AddressRefusedError(words if address == host else f"{host} leads to {words}")
+                raise _AddressRefusedError(words if address == host else f"{words}, and {host} leads there")
         return found
