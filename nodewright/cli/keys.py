@@ -26,7 +26,8 @@ Scopes = Annotated[
     str,
     typer.Option(
         metavar="A,B",
-        help="What the key may do: `submit` fleets, `read` its tenant's, `operate` (cancel, resolve), `admin` (see "
+        help="What the key may do: `submit` fleets, `read` its tenant's, `operate` (cancel, resolve, "
+        "webhooks), `admin` (see "
         f"the whole installation's numbers and alarms). Default: {USUAL_SCOPES}.",
     ),
 ]
