@@ -123,7 +123,7 @@ def beside(at: Bench, *, runs: int, count: int) -> list[Row]:
     ours, theirs = [], []
     for number in range(runs):
         with our_stack(at, number) as (client, url):
-            ours.append(_figures(count, our_run(client, url, count, "run")))
+            ours.append(_figures(count, our_run(client, url, count, f"run{number}")))
         theirs.append(_figures(count, naive_run(at, count, number)))
     ratio = medians(ours)["jobs/s"] / medians(theirs)["jobs/s"]
     table = f"{count:,} jobs, no limit, PostgreSQL, {WORKERS} workers each: from submit to the last `running`"
@@ -139,9 +139,11 @@ def growth(at: Bench, *, runs: int, few: int, many: int) -> list[Row]:
     found: dict[int, list[dict[str, Any]]] = {few: [], many: []}
     for number in range(runs):
         for count in (few, many):
-            with our_stack(at, 100 + 2 * number + (count == many)) as (client, url):
-                our_run(client, url, 200, "warm")
-                found[count].append(_figures(count, our_run(client, url, count, "run")))
+            # The simulated account keeps the instances of former runs, and with them their labels.
+            run = 100 + 2 * number + (count == many)
+            with our_stack(at, run) as (client, url):
+                our_run(client, url, 200, f"warm{run}")
+                found[count].append(_figures(count, our_run(client, url, count, f"run{run}")))
     small, large = medians(found[few]), medians(found[many])
     ratio = large["ms per job"] / small["ms per job"]
     table = f"What a job costs as jobs grow ({WORKERS} workers, PostgreSQL, no limit)"

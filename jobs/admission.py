@@ -16,6 +16,7 @@ from jobs.records import (
     RECORD_COLUMNS,
     JobRecord,
     accounts,
+    fleets,
     in_state,
     installation,
     jobs,
@@ -68,6 +69,8 @@ class Grant:
     """No call of its window was sent yet."""
     sick: bool
     """Its account is paused, is being probed, or had a fault last."""
+    held: bool = False
+    """A person has paused its fleet, its account, or everything."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +225,9 @@ _GRANT: Final = select(
         rate_windows.c.opened_at.is_(None),
     ),
     exists().where(accounts.c.id == jobs.c.account_id, _SICK),
+    exists().where(fleets.c.id == jobs.c.fleet_id, fleets.c.held_at.is_not(None))
+    | exists().where(accounts.c.id == jobs.c.account_id, accounts.c.held_at.is_not(None))
+    | exists().where(installation.c.held_at.is_not(None)),
 ).where(jobs.c.id.in_(bindparam("job_ids", expanding=True)))
 _FREE_GRANTS: Final = _GRANT.with_for_update(of=jobs, skip_locked=True)
 
@@ -234,7 +240,7 @@ def load_grants(tx: Transaction, job_ids: Sequence[str]) -> dict[str, Grant]:
     """
     statement = _GRANT if len(job_ids) == 1 else _FREE_GRANTS
     rows = tx.execute(statement, {"job_ids": job_ids}).all()
-    grants = [Grant(record(row[:-2]), unopened=bool(row[-2]), sick=bool(row[-1])) for row in rows]
+    grants = [Grant(record(row[:-3]), *map(bool, row[-3:])) for row in rows]
     return {grant.job.id: grant for grant in grants}
 
 
@@ -293,7 +299,14 @@ def alone(tx: Transaction, account_id: str) -> bool:
 
 _OF_ACCOUNT: Final = jobs.c.account_id == bindparam("account")
 _QUEUED: Final = and_(_OF_ACCOUNT, in_state(State.QUEUED))
-_READY: Final = and_(_QUEUED, jobs.c.run_after.is_(None))
+GOING: Final = jobs.c.fleet_id.not_in(
+    # Read once for a statement, by the two small indexes, and then looked up in memory. A join would be planned.
+    select(fleets.c.id)
+    .where(fleets.c.held_at.is_not(None))
+    .union_all(select(fleets.c.id).where(fleets.c.stopped_at.is_not(None)))
+)
+"""The job's fleet was neither paused by a person nor stopped by its own policy."""
+_READY: Final = and_(_QUEUED, jobs.c.run_after.is_(None), GOING)
 _SNOOZED: Final = and_(_QUEUED, jobs.c.run_after.is_not(None))
 _AWAKE: Final = and_(_SNOOZED, jobs.c.run_after <= bindparam("now"))
 # In the order of the index: without it a planner may look for the one row from the table's wrong end.
@@ -329,7 +342,10 @@ _TO_WAKE: Final = (
     .with_for_update(skip_locked=True)
 )
 _HEALTH: Final = select(
-    accounts.c.epoch, accounts.c.probe_at, select(installation.c.epoch).scalar_subquery()
+    accounts.c.epoch,
+    accounts.c.probe_at,
+    select(installation.c.epoch).scalar_subquery(),
+    accounts.c.held_at.is_not(None) | exists().where(installation.c.held_at.is_not(None)),
 ).where(accounts.c.id == bindparam("account"))
 _OUTLOOK: Final = _HEALTH.add_columns(
     _GRANTS.scalar_subquery(), exists().where(_AWAKE).correlate_except(jobs)
@@ -391,7 +407,7 @@ def admit(
     shut_until = _until(row, tx.now)
     if shut_until is not None and shut_until > tx.now:
         return Admission(next_at=shut_until)
-    backlog, awake = row[3:]
+    backlog, awake = row[4:]
     left = _room(rolled, tx.now, most - backlog)
     if shut_until is not None:
         left = min(left, 1 - backlog)
@@ -472,12 +488,12 @@ def _grant(
 
 
 def _shut_until(tx: Transaction, account_id: str) -> datetime | None:
-    """Return None when admission is open, else from when one probe may go (far away: not before reconcile)."""
+    """Return None when admission is open, else from when one probe may go (ever later: not at all for now)."""
     return _until(tx.execute(_HEALTH, {"account": account_id}).first(), tx.now)
 
 
 def _until(row: Any, now: datetime) -> datetime | None:  # noqa: ANN401 - a row of _HEALTH
-    if row is None or row[0] != row[2]:
+    if row is None or row[0] != row[2] or row[3]:
         return now + timedelta(seconds=1)
     probe_at: datetime | None = row[1]
     return probe_at

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, exists, func, select
 
+from jobs import expiry
 from jobs.admission import FAULTS_BEFORE_PROBING
 from jobs.chores import remembered
 from jobs.database import Transaction
-from jobs.records import accounts, installation, jobs, tokens
-from jobs.states import State
+from jobs.records import accounts, fleets, installation, jobs, tokens
+from jobs.states import WAITING, State
 from jobs.views import Alarm
 
 WORKER_SILENT: Final = timedelta(seconds=30)
@@ -34,12 +35,17 @@ _PAUSED: Final = {
 
 def alarms(tx: Transaction, *account_ids: str, tenant: str | None = None) -> tuple[Alarm, ...]:
     """Return every alarm of these accounts, the gravest first; with ``tenant`` none that tells of other tenants."""
-    found = [*_worker(tx), *_account(tx, account_ids), *_tokens(tx, account_ids)]
+    found = [
+        *_worker(tx),
+        *_held(tx, account_ids, tenant),
+        *_account(tx, account_ids),
+        *_tokens(tx, account_ids),
+    ]
     for account_id in account_ids:
         mine = jobs.c.account_id == account_id
         if tenant is not None:
             mine = and_(mine, jobs.c.tenant_id == tenant)
-        found += [*_parked(tx, mine), *_deletes(tx, mine)]
+        found += [*_parked(tx, mine), *_deletes(tx, mine), *_expiring(tx, mine)]
         if tenant is None:
             found += _instances(tx, account_id)
     return tuple(found)
@@ -53,6 +59,33 @@ def _worker(tx: Transaction) -> Iterator[Alarm]:
         yield Alarm(
             "no_worker", words, seen, "start one: `nodewright up`, or `nodewright worker`; its log says more"
         )
+
+
+def _held(tx: Transaction, account_ids: Sequence[str], tenant: str | None) -> Iterator[Alarm]:
+    """Yield what a person has paused."""
+    since = tx.execute(select(installation.c.held_at)).scalar()
+    if since is not None:
+        words = "everything is paused by a person, so nothing is created"
+        yield Alarm("paused", words, since, "`nodewright resume --all`")
+    held = select(accounts.c.id, accounts.c.held_at).where(accounts.c.held_at.is_not(None))
+    for row in tx.execute(held.where(accounts.c.id.in_(account_ids)).order_by(accounts.c.id)):
+        words = f"account {row.id} is paused by a person, so nothing is created in it"
+        yield Alarm("paused", words, row.held_at, f"`nodewright resume --account {row.id}`")
+    yield from _held_fleets(tx, tenant)
+
+
+def _held_fleets(tx: Transaction, tenant: str | None) -> Iterator[Alarm]:
+    waiting = jobs.c.state.in_([state.value for state in WAITING])
+    mine = [fleets.c.held_at.is_not(None), exists().where(jobs.c.fleet_id == fleets.c.id, waiting)]
+    if tenant is not None:
+        mine.append(fleets.c.tenant_id == tenant)
+    held = tx.execute(select(fleets.c.name, fleets.c.held_at).where(*mine).order_by(fleets.c.held_at)).all()
+    if held:
+        names = _listed([row.name for row in held[:_NAMED]], len(held))
+        words = (
+            f"{'1 fleet is' if len(held) == 1 else f'{len(held)} fleets are'} paused by a person ({names})"
+        )
+        yield Alarm("fleet_paused", words, held[0].held_at, "`nodewright resume FLEET`")
 
 
 def _account(tx: Transaction, account_ids: Sequence[str]) -> Iterator[Alarm]:
@@ -89,6 +122,16 @@ def _parked(tx: Transaction, mine: ColumnElement[bool]) -> Iterator[Alarm]:
             "look for it by label and tag (`nodewright show JOB`), then say so with `nodewright resolve JOB`"
         )
         yield Alarm("parked", words, since, remedy)
+
+
+def _expiring(tx: Transaction, mine: ColumnElement[bool]) -> Iterator[Alarm]:
+    for one in expiry.soon(tx, mine):
+        at = one.expires_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+        words = (
+            f"{one.count} instances of fleet {one.fleet} are deleted from {at} on: their time to live is over"
+        )
+        remedy = f"nothing, or `nodewright show {one.fleet} --extend-ttl 2h`"
+        yield Alarm("ttl_soon", words, None, remedy)
 
 
 def _deletes(tx: Transaction, mine: ColumnElement[bool]) -> Iterator[Alarm]:

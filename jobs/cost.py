@@ -4,44 +4,15 @@ An hour is what Linode bills, a month is its cap (the type's `price`, `region_pr
 """
 
 import math
-from dataclasses import dataclass
 from datetime import datetime
 
-from jobs.catalog import Catalog, PlanType, Price
-from jobs.requests import FleetRequest, GroupRequest
-
-
-@dataclass(frozen=True, slots=True)
-class FleetCost:
-    """The price of each group (None where its type is unknown) and of all known ones together."""
-
-    groups: tuple[Price | None, ...]
-    total: Price
+from jobs.catalog import PlanType, Price
 
 
 def job_price(plan: PlanType, *, region: str, backups: bool = False) -> Price:
     """Return the price of one instance of a plan in a region, in micro-USD."""
     price = plan.prices.at(region)
     return price + plan.backups.at(region) if backups else price
-
-
-def hourly_microusd(plan: PlanType, *, region: str, backups: bool = False) -> int:
-    """Return the hourly price of one instance in micro-USD."""
-    return job_price(plan, region=region, backups=backups).hourly
-
-
-def group_price(group: GroupRequest, catalog: Catalog) -> Price | None:
-    """Return the price of all instances of a group, or None where the catalog does not know its type."""
-    plan = catalog.types.get(group.type)
-    if plan is None:
-        return None
-    return job_price(plan, region=group.region, backups=group.backups_enabled) * group.count
-
-
-def fleet_cost(request: FleetRequest, catalog: Catalog) -> FleetCost:
-    """Return the price of each group and of the fleet."""
-    groups = tuple(group_price(group, catalog) for group in request.groups)
-    return FleetCost(groups, sum((price for price in groups if price), Price()))
 
 
 def format_usd(microusd: int) -> str:

@@ -2,21 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from random import Random
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, case, insert, or_, select, text, update
+from sqlalchemy import and_, bindparam, case, insert, null, or_, select, text, update
 
 from jobs import transitions
 from jobs.catalog import Catalog
-from jobs.cost import format_usd, hourly_microusd
+from jobs.cost import format_usd
 from jobs.database import Transaction
 from jobs.identity import new_ids
 from jobs.records import JobRecord, fleets, in_state, job_events, jobs, tenants
 from jobs.requests import FleetRequest, GroupRequest, InvalidRequest, RequestFault
+from jobs.starts import Start, start_of, starts_of
 from jobs.states import Event, State
-from jobs.transitions import Reason
-from jobs.validation import Report, judge, spec_of
+from jobs.transitions import Present, Reason
+from jobs.validation import Report, judge_group
 
 QUOTA: Final = "quota_exceeded"
 _ENDED: Final = (State.REJECTED.value, State.CANCELLED.value, State.DELETED.value)
@@ -71,35 +73,31 @@ class Draft:
     """Of each group: whether its jobs must stay in their account."""
 
 
-def _price(draft: Draft, group: int) -> int:
-    spec = draft.request.groups[group]
-    plan = None if draft.catalog is None else draft.catalog.types.get(spec.type)
-    return 0 if plan is None else hourly_microusd(plan, region=spec.region, backups=spec.backups_enabled)
-
-
 @dataclass(frozen=True)
 class _Slot:
-    """One job to be: where it stands in its fleet, what it is called and what is wrong with it."""
+    """One job to be: where it stands in its fleet, what it is called, what it begins with and what is wrong with it."""
 
     position: int
     group: int
     label: str
+    start: Start
     fault: RequestFault | None
 
 
-def _slots(draft: Draft) -> list[_Slot]:
-    return list(_number(draft))
+def _slots(tx: Transaction, draft: Draft) -> list[_Slot]:
+    return list(_number(tx, draft))
 
 
-def _number(draft: Draft) -> Iterator[_Slot]:
+def _number(tx: Transaction, draft: Draft) -> Iterator[_Slot]:
     position = 0
     for group, spec in enumerate(draft.request.groups):
         labels = draft.labels[group] if group < len(draft.labels) else ()
-        for index in range(spec.count):
+        parts = starts_of(spec, draft.catalog, tx.now)
+        for index, start in enumerate(start for start, count in parts for _ in range(count)):
             position += 1
             label = labels[index] if index < len(labels) else f"{draft.request.name}-{position:04d}"
             fault = None if draft.report is None else draft.report.fault_for(group, label)
-            yield _Slot(position, group, label, fault)
+            yield _Slot(position, group, label, start, fault)
 
 
 def insert_fleet(tx: Transaction, draft: Draft, *, guards: Guards, dice: Random) -> None:
@@ -109,9 +107,9 @@ def insert_fleet(tx: Transaction, draft: Draft, *, guards: Guards, dice: Random)
         InvalidRequest: a guard would be exceeded; the fault says how much is left. Nothing is written.
 
     """
-    slots = _slots(draft)
+    slots = _slots(tx, draft)
     good = [slot for slot in slots if slot.fault is None]
-    _reserve(tx, draft, guards, count=len(good), hourly=sum(_price(draft, slot.group) for slot in good))
+    _reserve(tx, draft, guards, count=len(good), hourly=_dearest(good))
     tx.execute(insert(fleets), _fleet_row(tx, draft))
     ids = new_ids(len(slots), tx.now, dice)
     rows = [_job_row(tx, draft, slot, job_id) for slot, job_id in zip(slots, ids, strict=True)]
@@ -123,6 +121,10 @@ def insert_fleet(tx: Transaction, draft: Draft, *, guards: Guards, dice: Random)
         insert(job_events),
         [_first_event(tx, draft, slot, row) for slot, row in zip(slots, rows, strict=True)],
     )
+
+
+def _dearest(slots: Sequence[_Slot]) -> int:
+    return sum(slot.start.dearest.hourly for slot in slots)
 
 
 def _fleet_row(tx: Transaction, draft: Draft) -> dict[str, Any]:
@@ -143,6 +145,12 @@ def _fleet_row(tx: Transaction, draft: Draft) -> dict[str, Any]:
         "request_hash": draft.request_hash,
         "request_id": draft.trace.request_id,
         "traceparent": draft.trace.traceparent,
+        "not_before": request.not_before,
+        "deadline_at": request.deadline,
+        "ttl_seconds": request.ttl,
+        "boot_timeout_seconds": request.boot_timeout,
+        # None would be JSON's null, which is not the database's.
+        "on_failure": null() if request.on_failure is None else request.on_failure.model_dump(),
         "created_at": tx.now,
     }
 
@@ -154,8 +162,8 @@ def _first_state(draft: Draft, slot: _Slot) -> State:
 
 
 def _job_row(tx: Transaction, draft: Draft, slot: _Slot, job_id: str) -> dict[str, Any]:
-    spec = draft.request.groups[slot.group]
-    fault = slot.fault
+    request, spec = draft.request, draft.request.groups[slot.group]
+    fault, start = slot.fault, slot.start
     return {
         "id": job_id,
         "fleet_id": draft.fleet_id,
@@ -164,11 +172,12 @@ def _job_row(tx: Transaction, draft: Draft, slot: _Slot, job_id: str) -> dict[st
         "position": slot.position,
         "group_index": slot.group,
         "label": slot.label,
-        "type": spec.type,
-        "region": spec.region,
+        "choice": start.choice,
+        "type": start.pair.type,
+        "region": start.pair.region,
         "image": spec.image,
         "booted": spec.booted,
-        "priority": draft.request.priority,
+        "priority": request.priority,
         "pinned": draft.pins[slot.group],
         "state": _first_state(draft, slot).value,
         "version": 1,
@@ -176,9 +185,12 @@ def _job_row(tx: Transaction, draft: Draft, slot: _Slot, job_id: str) -> dict[st
         "sends": 0,
         "tries": 0,
         "looks": 0,
-        "hourly_microusd": _price(draft, slot.group),
+        "hourly_microusd": 0 if start.price is None else start.price.hourly,
         "counted": fault is None,
-        "reserved_microusd": _price(draft, slot.group),
+        "reserved_microusd": start.dearest.hourly,
+        "run_after": _not_before(tx, request) if fault is None else None,
+        "ttl_seconds": request.ttl,
+        "boot_timeout_seconds": request.boot_timeout,
         "error_code": None if fault is None else fault.code,
         "error_reason": None if fault is None else f"{fault.message}; {fault.remedy}",
         "error_field": None if fault is None else fault.field,
@@ -186,6 +198,11 @@ def _job_row(tx: Transaction, draft: Draft, slot: _Slot, job_id: str) -> dict[st
         "changed_at": tx.now,
         "ended_at": None if fault is None else tx.now,
     }
+
+
+def _not_before(tx: Transaction, request: FleetRequest) -> datetime | None:
+    moment = request.not_before
+    return None if moment is None or moment <= tx.now else moment
 
 
 _FIRST_EVENTS: Final = {
@@ -285,9 +302,9 @@ _REMEDY: Final = (
 
 def rehearse(tx: Transaction, draft: Draft, *, guards: Guards) -> tuple[RequestFault, ...]:
     """Reserve what the fleet needs, and return what refuses it. The caller must roll the transaction back."""
-    good = [slot for slot in _slots(draft) if slot.fault is None]
+    good = [slot for slot in _slots(tx, draft) if slot.fault is None]
     try:
-        _reserve(tx, draft, guards, count=len(good), hourly=sum(_price(draft, slot.group) for slot in good))
+        _reserve(tx, draft, guards, count=len(good), hourly=_dearest(good))
     except InvalidRequest as error:
         return error.faults
     return ()
@@ -316,19 +333,26 @@ def _settle_submitted(
 ) -> None:
     group, _, _ = load_group(tx, job.fleet_id, job.group_index)
     spec = GroupRequest.restore(group)
-    faults = [verdict for verdict in judge(spec_of(spec), catalog, now=tx.now) if verdict.level == "fault"]
+    start = start_of(spec, job.region, catalog, tx.now)
+    found = judge_group(spec, job.region, catalog, now=tx.now)
+    faults = [verdict for verdict in found if verdict.level == "fault"]
     if faults:
         reason = Reason(faults[0].code, f"{faults[0].message}; {faults[0].remedy}", faults[0].key)
         transitions.invalid(tx, job, reason, actor=actor)
         return
-    price = hourly_microusd(catalog.types[job.type], region=job.region, backups=spec.backups_enabled)
+    price = start.dearest.hourly
     row = tx.execute(select(tenants).where(tenants.c.id == job.tenant_id)).one()
     over = _too_dear(row, price, guards.laid_over(row))
     if over is not None:
         transitions.invalid(tx, job, Reason(QUOTA, f"{over}; {_REMEDY}"), actor=actor)
         return
-    if transitions.validated(tx, job, hourly_microusd=price, actor=actor) is not None:
+    if transitions.validated(tx, job, _present(start), dearest_microusd=price, actor=actor) is not None:
         _count(tx, job.tenant_id, count=0, hourly=price)
+
+
+def _present(start: Start) -> Present:
+    hourly = 0 if start.price is None else start.price.hourly
+    return Present(start.choice, start.pair.type, start.pair.region, hourly)
 
 
 # Secrets -------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from sqlalchemy import and_, bindparam, delete, insert, select, text, update
 
 from jobs.catalog import Catalog
 from jobs.database import Transaction
+from jobs.estimate import USUAL_BOOT_SECONDS
 from jobs.identity import new_installation_id
 from jobs.queries import CATALOG_KINDS
 from jobs.records import accounts, catalogs, chores, installation, jobs, rate_windows, tenants
@@ -129,6 +130,12 @@ def boot_seconds(tx: Transaction, account_id: str) -> float | None:
     """Return how long instances of the account lately took to run."""
     seconds: float | None = tx.execute(_BOOT_SECONDS, {"account": account_id}).scalar()
     return seconds
+
+
+def slowest_boot(tx: Transaction, account_ids: Sequence[str]) -> float:
+    """Return how long a boot takes in the slowest of the accounts, as far as that is known."""
+    known = (boot_seconds(tx, account_id) for account_id in account_ids)
+    return max((USUAL_BOOT_SECONDS if one is None else one for one in known), default=USUAL_BOOT_SECONDS)
 
 
 def learn_boot_seconds(tx: Transaction, account_id: str, seconds: float) -> None:

@@ -5,9 +5,11 @@ one fleet never collide: the index counts on through all groups whose labels wou
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from string import Formatter
 from typing import TYPE_CHECKING, NamedTuple
+
+from jobs.choices import regions_of, shares, types_of
 
 if TYPE_CHECKING:
     from jobs.requests import FleetRequest
@@ -61,9 +63,16 @@ def compile_pattern(pattern: str, *, name: str, group: str, region: str, type: s
 
 def labels_of(request: "FleetRequest") -> list[list[str]]:
     """Return the label of each instance, group by group. Raises InvalidPattern."""
-    templates = [template_of(request, position) for position in range(len(request.groups))]
-    numbers = numbering(templates, [group.count for group in request.groups])
-    return [template.labels(indexes) for template, indexes in zip(templates, numbers, strict=True)]
+    parts = [templates_of(request, position) for position in range(len(request.groups))]
+    return [[label for labels in group for label in labels] for group in labelled(parts)]
+
+
+def labelled(groups: Sequence[Sequence[tuple[Template | None, int]]]) -> list[list[list[str]]]:
+    """Return the labels of each part of each group; none for a part without a template. See :func:`numbering`."""
+    flat = [part for group in groups for part in group]
+    numbers = iter(numbering([template for template, _ in flat], [count for _, count in flat]))
+    pairs = [[(template, next(numbers)) for template, _ in group] for group in groups]
+    return [[template.labels(indexes) if template else [] for template, indexes in group] for group in pairs]
 
 
 def numbering(templates: Iterable[Template | None], counts: Iterable[int]) -> list[range]:
@@ -77,16 +86,32 @@ def numbering(templates: Iterable[Template | None], counts: Iterable[int]) -> li
     return numbers
 
 
-def template_of(request: "FleetRequest", position: int) -> Template:
-    """Return the label template of one group. Raises InvalidPattern."""
+def templates_of(request: "FleetRequest", position: int) -> list[tuple[Template, int]]:
+    """Return the label template of each part of one group, with how many labels it makes. Raises InvalidPattern."""
+    return [
+        (_template(request, position, share.region), share.size) for share in shares(request.groups[position])
+    ]
+
+
+def _template(request: "FleetRequest", position: int, region: str | None) -> Template:
     group = request.groups[position]
+    pattern = group.label_pattern or DEFAULT_PATTERN
+    types, regions = types_of(group), regions_of(group) if region is None else (region,)
+    _refuse_open(pattern, {"type": types, "region": regions})
     return compile_pattern(
-        group.label_pattern or DEFAULT_PATTERN,
+        pattern,
         name=request.name,
         group=group.name or str(position + 1),
-        region=group.region,
-        type=group.type,
+        region=regions[0],
+        type=types[0],
     )
+
+
+def _refuse_open(pattern: str, members: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what a label cannot say: it is fixed before it is known which of several alternatives is had."""
+    for part in _split(pattern):
+        if len(members.get(part.field or "", ())) > 1:
+            raise InvalidPattern(f"`{{{part.field}}}` is not known yet where there are alternatives")
 
 
 def label_fault(label: str) -> str | None:

@@ -45,7 +45,7 @@ def list_jobs(
     tx: Transaction, *, tenant: str, where: JobFilter, limit: int, after: str | None = None
 ) -> list[JobView]:
     """Return a tenant's jobs, a fleet's by position, else the newest first; those that follow the place ``after``."""
-    statement = job_rows().where(jobs.c.tenant_id == tenant, *_conditions(tx, where))
+    statement = job_rows().where(jobs.c.tenant_id == tenant, *conditions(tx, where))
     if where.fleet_id is not None:
         statement = statement.order_by(jobs.c.position)
     else:
@@ -80,7 +80,8 @@ def _follows(where: JobFilter, place: str) -> ColumnElement[bool]:
     return jobs.c.position > int(place) if where.fleet_id is not None else jobs.c.id < place
 
 
-def _conditions(tx: Transaction, where: JobFilter) -> Iterator[ColumnElement[bool]]:
+def conditions(tx: Transaction, where: JobFilter) -> Iterator[ColumnElement[bool]]:
+    """Yield what a job must fulfil, for a statement that joins jobs and their fleets."""
     exact = {
         jobs.c.fleet_id: where.fleet_id,
         jobs.c.state: where.state and where.state.value,

@@ -8,16 +8,16 @@ is enqueued for an endpoint once. A fleet's sequence number is raised in the tra
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from random import Random
 from typing import Any, Final
 
 from sqlalchemy import func, select, update
 
-from jobs import deliveries, tenants
+from jobs import deliveries, expiry, tenants
 from jobs.database import Transaction
 from jobs.deliveries import Message
-from jobs.records import accounts, fleets, in_state, job_events, jobs, webhooks
+from jobs.records import accounts, fleets, in_state, installation, job_events, jobs, webhooks
 from jobs.states import SETTLED, TRANSITIONS, Event, State
 from jobs.views import moment, usd
 
@@ -25,10 +25,6 @@ SPAN: Final = 20_000
 """So many event ids are looked through at once, and"""
 PAGE: Final = 200
 """so many pieces of news are taken from them."""
-TTL_LEAD: Final = timedelta(hours=1)
-"""So long before its end an instance's time to live is soon over, at most, and"""
-TTL_PART: Final = 0.1
-"""at most this part of it."""
 
 _ENDS: Final = (State.RUNNING, State.FAILED, State.CANCELLED, State.REJECTED, State.DELETED)
 _EVENTS: Final = frozenset(
@@ -38,7 +34,11 @@ _EVENTS: Final = frozenset(
 """What ends a job, for better or worse, or needs a person."""
 _NAMES: Final = tuple(sorted(event.value for event in _EVENTS))
 _UNSETTLED: Final = tuple(sorted(set(State) - SETTLED))
-_ALIVE: Final = (State.BOOTING.value, State.RUNNING.value, State.FAILED.value)
+_EXPIRES: Final = (
+    jobs.c.expires_at.is_not(None),
+    in_state(State.BOOTING, State.RUNNING, State.FAILED),
+    jobs.c.linode_id.is_not(None),
+)
 
 
 class FleetBusyError(Exception):
@@ -254,8 +254,7 @@ def soon_at(expires_at: datetime, ttl_seconds: int | None) -> datetime:
     >>> soon_at(datetime(2026, 3, 1, 12), 600)
     datetime.datetime(2026, 3, 1, 11, 59)
     """
-    lead = TTL_LEAD if ttl_seconds is None else min(timedelta(seconds=ttl_seconds * TTL_PART), TTL_LEAD)
-    return expires_at - lead
+    return expires_at - expiry.notice(ttl_seconds or 0)
 
 
 def expiring(tx: Transaction, *, names: Iterable[str]) -> list[Any]:
@@ -263,8 +262,7 @@ def expiring(tx: Transaction, *, names: Iterable[str]) -> list[Any]:
     statement = (
         select(jobs, fleets.c.name.label("fleet_name"))
         .join(fleets, fleets.c.id == jobs.c.fleet_id)
-        .where(jobs.c.expires_at.is_not(None), jobs.c.state.in_(_ALIVE))
-        .where(jobs.c.expires_at > tx.now, jobs.c.expires_at <= tx.now + TTL_LEAD)
+        .where(*_EXPIRES, jobs.c.expires_at > tx.now, jobs.c.expires_at <= tx.now + expiry.LONGEST_NOTICE)
         .where(jobs.c.tenant_id.in_(sorted(names)))
         .order_by(jobs.c.expires_at, jobs.c.id)
     )
@@ -273,8 +271,8 @@ def expiring(tx: Transaction, *, names: Iterable[str]) -> list[Any]:
 
 def next_expiry(tx: Transaction) -> datetime | None:
     """Return when the first time to live is over that is not yet."""
-    alive = (jobs.c.expires_at.is_not(None), jobs.c.state.in_(_ALIVE), jobs.c.expires_at > tx.now)
-    found: datetime | None = tx.execute(select(func.min(jobs.c.expires_at)).where(*alive)).scalar()
+    first = select(func.min(jobs.c.expires_at)).where(*_EXPIRES, jobs.c.expires_at > tx.now)
+    found: datetime | None = tx.execute(first).scalar()
     return found
 
 
@@ -329,21 +327,25 @@ def tell_soon(tx: Transaction, pieces: Sequence[Piece], dice: Random) -> int:
 
 # Accounts ------------------------------------------------------------------------------------------------------------
 
-_HELD: Final = ("held", "a person has paused it")
+_BY_A_PERSON: Final = "paused"
 
 
 def pauses(tx: Transaction) -> dict[str, Message]:
     """Return what is to be said of each account that takes no creates, by what tells one pause from another."""
-    columns = [accounts.c[name] for name in ("id", "paused_at", "paused_code", "paused_reason", "held_at")]
-    stopped = accounts.c.paused_at.is_not(None) | accounts.c.held_at.is_not(None)
-    found: dict[str, Message] = {}
-    for row in tx.execute(select(*columns).where(stopped).order_by(accounts.c.id)):
-        reasons = [(row.paused_at, row.paused_code, row.paused_reason), (row.held_at, *_HELD)]
-        for since, code, words in reasons:
-            if since is not None:
-                message = _pause(row.id, since, code, words)
-                found[message.subject] = message
-    return found
+    everything: datetime | None = tx.execute(select(installation.c.held_at)).scalar()
+    names = ("id", "paused_at", "paused_code", "paused_reason", "held_at")
+    rows = tx.execute(select(*(accounts.c[name] for name in names)).order_by(accounts.c.id))
+    messages = [message for row in rows for message in _pauses_of(row, everything)]
+    return {message.subject: message for message in messages}
+
+
+def _pauses_of(row: Any, everything: datetime | None) -> Iterator[Message]:  # noqa: ANN401 - a row of accounts
+    if row.paused_at is not None:
+        yield _pause(row.id, row.paused_at, row.paused_code, row.paused_reason)
+    if row.held_at is not None:
+        yield _pause(row.id, row.held_at, _BY_A_PERSON, "a person has paused the account")
+    if everything is not None:
+        yield _pause(row.id, everything, _BY_A_PERSON, "a person has paused everything")
 
 
 def _pause(account: str, since: datetime, code: str, words: str | None) -> Message:

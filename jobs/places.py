@@ -136,7 +136,8 @@ def _open_first(tx: Transaction, names: tuple[str, ...]) -> tuple[str, ...]:
     if len(names) == 1:
         return names
     served = exists().where(tokens.c.account_id == accounts.c.id)
-    fit = and_(accounts.c.id.in_(names), accounts.c.paused_at.is_(None), served)
+    open_ = and_(accounts.c.paused_at.is_(None), accounts.c.held_at.is_(None))
+    fit = and_(accounts.c.id.in_(names), open_, served)
     fitting = set(tx.execute(select(accounts.c.id).where(fit)).scalars())
     return tuple(name for name in names if name in fitting) or names
 
@@ -183,6 +184,8 @@ _SOUND: Final = and_(
     accounts.c.epoch == select(installation.c.epoch).scalar_subquery(),
     accounts.c.probe_at.is_(None),
     accounts.c.paused_at.is_(None),
+    accounts.c.held_at.is_(None),
+    ~exists().where(installation.c.held_at.is_not(None)),
 )
 _ABLE: Final = select(_HERE.c.tenant_id).where(
     _HERE.c.account_id == _MINE, exists().where(accounts.c.id == _MINE, _SOUND)
@@ -202,6 +205,7 @@ _HEAD: Final = (
         jobs.c.tenant_id == bindparam("tenant"),
         in_state(State.QUEUED),
         jobs.c.run_after.is_(None),
+        admission.GOING,
     )
     .order_by(jobs.c.priority.desc(), jobs.c.id)
     .limit(_LOOKED_AT)

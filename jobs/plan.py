@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from jobs.catalog import Catalog, Price
-from jobs.cost import job_price
+from jobs.choices import Choice
 from jobs.estimate import Estimate
 from jobs.requests import FleetRequest, GroupRequest, RequestFault, RequestWarning
+from jobs.starts import Start, starts_of
 from jobs.validation import Report
 from jobs.views import moment, usd
 
@@ -16,8 +17,21 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
+class Portion:
+    """A group's jobs that begin with the same type in the same region."""
+
+    group: GroupRequest
+    start: Start
+    count: int
+    accepted: int
+
+
+@dataclass(frozen=True)
 class PlanLine:
-    """What is asked for of one type in one region, backups included; no prices where the catalog has no such type."""
+    """What is asked for of one type in one region, backups included; no prices where the catalog has no such type.
+
+    others: what is taken in its place where it cannot be had, in the order of trying.
+    """
 
     type: str
     region: str
@@ -25,6 +39,7 @@ class PlanLine:
     accepted: int
     price: Price | None
     backups: Price | None
+    others: tuple[Choice, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
@@ -36,6 +51,7 @@ class PlanLine:
             "hourly_usd": None if self.price is None else usd(self.price.hourly),
             "monthly_usd": None if self.price is None else usd(self.price.monthly),
             "backups_hourly_usd": None if self.backups is None else usd(self.backups.hourly),
+            "alternatives": [one._asdict() for one in self.others],
         }
 
 
@@ -58,6 +74,8 @@ class Plan:
     warnings: tuple[RequestWarning, ...]
     total: Price
     """What all that would be accepted costs."""
+    dearest: Price
+    """The most that it may come to cost, by its alternatives."""
     instances: Quota
     spend: Quota
     """In micro-dollars per hour."""
@@ -73,7 +91,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
-        after = self.spend.used + self.total.hourly
+        after = self.spend.used + self.dearest.hourly
         return {
             "name": self.request.name,
             "count": self.request.total,
@@ -82,6 +100,8 @@ class Plan:
             "lines": [line.to_json() for line in self.lines],
             "hourly_usd": usd(self.total.hourly),
             "monthly_usd": usd(self.total.monthly),
+            "most_hourly_usd": usd(self.dearest.hourly),
+            "most_monthly_usd": usd(self.dearest.monthly),
             "errors": [fault.to_json() for fault in self.faults],
             "warnings": [warning.to_json() for warning in self.warnings],
             "quota": {
@@ -101,52 +121,57 @@ class Plan:
         }
 
 
-def good_jobs(request: FleetRequest, report: Report) -> list[int]:
-    """Return how many jobs of each group have no fault of their own; none where the request as a whole has one."""
-    if report.refuses_all:
-        return [0 for _ in request.groups]
-    return [
-        sum(report.fault_for(position, label) is None for label in report.labels[position])
-        if position < len(report.labels) and report.labels[position]
-        else 0
-        for position in range(len(request.groups))
-    ]
+def portions(request: FleetRequest, report: Report, catalog: Catalog, now: datetime) -> list[Portion]:
+    """Return what the request's jobs begin with, and how many have no fault of their own.
+
+    None has where the request as a whole has one.
+    """
+    found = []
+    for position, group in enumerate(request.groups):
+        labels = report.labels[position] if position < len(report.labels) else ()
+        first = 0
+        for start, count in starts_of(group, catalog, now):
+            good = sum(report.fault_for(position, label) is None for label in labels[first : first + count])
+            found.append(Portion(group, start, count, 0 if report.refuses_all else good))
+            first += count
+    return found
 
 
-def plan_lines(request: FleetRequest, catalog: Catalog, good: Sequence[int]) -> tuple[PlanLine, ...]:
+def plan_lines(found: Sequence[Portion], catalog: Catalog) -> tuple[PlanLine, ...]:
     """Return one line for each type and region, in the order of the document."""
-    found: dict[Key, PlanLine] = {}
-    for group, accepted in zip(request.groups, good, strict=True):
-        key = (group.type, group.region)
-        line = _line(group, catalog, accepted)
-        found[key] = _together(found[key], line) if key in found else line
-    return tuple(found.values())
+    lines: dict[Key, PlanLine] = {}
+    for portion in found:
+        line = _line(portion, catalog)
+        key = portion.start.pair
+        lines[key] = _together(lines[key], line) if key in lines else line
+    return tuple(lines.values())
 
 
-def _line(group: GroupRequest, catalog: Catalog, accepted: int) -> PlanLine:
-    plan = catalog.types.get(group.type)
-    if plan is None:
-        return PlanLine(group.type, group.region, group.count, accepted, None, None)
-    price = job_price(plan, region=group.region, backups=group.backups_enabled) * group.count
-    extra = plan.backups.at(group.region) * group.count if group.backups_enabled else None
-    return PlanLine(group.type, group.region, group.count, accepted, price, extra)
+def _line(portion: Portion, catalog: Catalog) -> PlanLine:
+    start, count = portion.start, portion.count
+    plan = catalog.types.get(start.pair.type)
+    with_backups = plan is not None and portion.group.backups_enabled
+    extra = plan.backups.at(start.pair.region) * count if plan and with_backups else None
+    price = None if start.price is None else start.price * count
+    return PlanLine(*start.pair, count, portion.accepted, price, extra, start.others)
 
 
 def _together(one: PlanLine, other: PlanLine) -> PlanLine:
     count, accepted = one.count + other.count, one.accepted + other.accepted
-    price = _sum(one.price, other.price)
-    return PlanLine(one.type, one.region, count, accepted, price, _sum(one.backups, other.backups))
+    price, extra = _sum(one.price, other.price), _sum(one.backups, other.backups)
+    others = tuple(dict.fromkeys((*one.others, *other.others)))
+    return PlanLine(one.type, one.region, count, accepted, price, extra, others)
 
 
 def _sum(one: Price | None, other: Price | None) -> Price | None:
     return one + other if one and other else one or other
 
 
-def total_price(request: FleetRequest, catalog: Catalog, good: Sequence[int]) -> Price:
-    """Return what the good jobs cost together."""
-    whole = Price()
-    for group, accepted in zip(request.groups, good, strict=True):
-        plan = catalog.types.get(group.type)
-        if plan is not None:
-            whole += job_price(plan, region=group.region, backups=group.backups_enabled) * accepted
-    return whole
+def total_price(found: Sequence[Portion]) -> Price:
+    """Return what the good jobs cost together, as they begin."""
+    return sum((one.start.price * one.accepted for one in found if one.start.price), Price())
+
+
+def dearest_price(found: Sequence[Portion]) -> Price:
+    """Return the most that the good jobs may come to cost together."""
+    return sum((one.start.dearest * one.accepted for one in found), Price())

@@ -11,15 +11,18 @@ from jobs.catalog import Price
 from jobs.database import Database, Transaction
 from jobs.estimate import Estimate, Lane, estimate
 from jobs.fleets import Draft, Guards
+from jobs.periods import written
 from jobs.places import Places
-from jobs.plan import Plan, Quota, good_jobs, plan_lines, total_price
+from jobs.plan import Plan, Quota, dearest_price, plan_lines, portions, total_price
 from jobs.records import fleets as fleet_rows
 from jobs.records import in_state, jobs, tenants, tokens
 from jobs.requests import FleetRequest, RequestWarning
 from jobs.states import HOLDING, State
 from jobs.validation import Report
 
-_HOLDS: Final = frozenset({"no_worker", "api_failing", "unauthorized", "missing_scope", "account_limit"})
+_HOLDS: Final = frozenset(
+    {"no_worker", "api_failing", "unauthorized", "missing_scope", "account_limit", "paused"}
+)
 """Alarms with which nothing, or hardly anything, is created."""
 _WAITING: Final = (State.SUBMITTED, State.QUEUED)
 
@@ -38,24 +41,26 @@ def _rehearse(tx: Transaction, draft: Draft, report: Report, where: Places, guar
     request, catalog = draft.request, draft.catalog
     if catalog is None:
         raise ValueError("a plan needs a catalog")
-    good = good_jobs(request, report)
+    found = portions(request, report, catalog, tx.now)
+    good = sum(portion.accepted for portion in found)
     fleets.release(tx, draft.tenant)
     instances, spend = _quotas(tx, draft.tenant, guards)
     # What could never be accepted is not held against the guards: its own faults are the news.
-    over = fleets.rehearse(tx, draft, guards=guards) if any(good) else ()
+    over = fleets.rehearse(tx, draft, guards=guards) if good else ()
     faults = (*report.faults, *over)
     refused = over or (report.faults and request.on_invalid == "refuse")
-    accepted = 0 if refused else sum(good)
+    accepted = 0 if refused else good
     return Plan(
         request=request,
-        lines=plan_lines(request, catalog, good),
+        lines=plan_lines(found, catalog),
         accepted=accepted,
         faults=faults,
         warnings=(*report.warnings, *_already_there(tx, draft.tenant, request)),
-        total=Price() if refused else total_price(request, catalog, good),
+        total=Price() if refused else total_price(found),
+        dearest=Price() if refused else dearest_price(found),
         instances=instances,
         spend=spend,
-        estimate=_estimate(tx, where.accounts, accepted),
+        estimate=_estimate(tx, where.accounts, accepted, request),
         catalog_fetched_at=catalog.fetched_at,
     )
 
@@ -84,11 +89,15 @@ def _already_there(tx: Transaction, tenant: str, request: FleetRequest) -> Itera
         )
 
 
-def _estimate(tx: Transaction, account_ids: Sequence[str], count: int) -> Estimate | None:
+def _estimate(
+    tx: Transaction, account_ids: Sequence[str], count: int, request: FleetRequest
+) -> Estimate | None:
     lanes = [lane for account_id in account_ids for lane in _lanes(tx, account_id)]
     if not count or not lanes:
         return None
     holds = [alarm.message for alarm in alarms(tx, *account_ids) if alarm.code in _HOLDS]
+    if request.not_before is not None and request.not_before > tx.now:
+        holds.append(f"nothing is sent before {written(request.not_before)}, as asked for")
     boots = [house.boot_seconds(tx, account_id) for account_id in account_ids]
     return estimate(
         lanes,

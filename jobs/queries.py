@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, text
+from sqlalchemy import ColumnElement, Select, and_, exists, func, select, text
 
 from jobs import tenants
 from jobs.alarms import alarms
+from jobs.choices import regions_of, types_of
 from jobs.database import Transaction
 from jobs.records import (
     accounts,
@@ -21,9 +22,10 @@ from jobs.records import (
     rate_windows,
     tokens,
 )
+from jobs.requests import GroupRequest
 from jobs.states import State
 from jobs.tables import MAY_OWN
-from jobs.views import ErrorView, EventView, FleetView, JobDetail, JobView, Status, WindowView
+from jobs.views import Asked, ErrorView, EventView, FleetView, JobDetail, JobView, Status, WindowView
 
 CATALOG_KINDS: Final = ("types", "regions", "images", "availability")
 _CHUNK: Final = 1000
@@ -53,6 +55,8 @@ _DIRECT: Final = (
     "ended_at",
     "run_after",
     "ending",
+    "choice",
+    "expires_at",
 )
 
 
@@ -96,7 +100,9 @@ def _in_order(states: dict[str, int]) -> dict[str, int]:
 
 _FLEET_COLUMNS: Final = (
     *(fleets.c.id, fleets.c.name, fleets.c.tenant_id, fleets.c.count, fleets.c.created_at),
-    *(fleets.c.request_id, fleets.c.traceparent),
+    *(fleets.c.request_id, fleets.c.traceparent, fleets.c.held_at),
+    *(fleets.c.not_before, fleets.c.deadline_at, fleets.c.ttl_seconds, fleets.c.boot_timeout_seconds),
+    *(fleets.c.stopped_at, fleets.c.stop_reason),
 )
 
 
@@ -113,6 +119,13 @@ def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
             created_at=row.created_at,
             request_id=row.request_id,
             traceparent=row.traceparent,
+            held_at=row.held_at,
+            not_before=row.not_before,
+            deadline=row.deadline_at,
+            ttl_seconds=row.ttl_seconds,
+            boot_timeout_seconds=row.boot_timeout_seconds,
+            stopped_at=row.stopped_at,
+            stop_reason=row.stop_reason,
         )
         for row in rows
     ]
@@ -149,18 +162,30 @@ def list_fleets(tx: Transaction, *, tenant: str, limit: int, after: str | None =
 
 
 def pauses(tx: Transaction) -> Mapping[str, ErrorView]:
-    """Return why each paused account is paused."""
-    statement = select(accounts.c.id, accounts.c.paused_code, accounts.c.paused_reason)
-    rows = tx.execute(statement.where(accounts.c.paused_at.is_not(None)))
-    return {row.id: ErrorView(row.paused_code, row.paused_reason, None) for row in rows}
+    """Return why each paused account is paused: by a person, or by the API."""
+    house = exists().where(installation.c.held_at.is_not(None))
+    columns = (accounts.c.id, accounts.c.paused_code, accounts.c.paused_reason)
+    held = (accounts.c.held_at.is_not(None), house.label("everything"))
+    paused = accounts.c.paused_at.is_not(None) | accounts.c.held_at.is_not(None) | house
+    return {row[0]: _pause(*row) for row in tx.execute(select(*columns, *held).where(paused))}
+
+
+def _pause(account: str, code: str | None, reason: str | None, held: bool, everything: bool) -> ErrorView:  # noqa: FBT001 - a row
+    if everything or held:
+        what = "everything" if everything else f"account {account}"
+        return ErrorView("paused", f"{what} is paused by a person", None)
+    return ErrorView(code or "", reason, None)
+
+
+_FLEET_PAUSED: Final = ErrorView("paused", "the fleet is paused by a person", None)
 
 
 def job_view(row: Any, paused: Mapping[str, ErrorView]) -> JobView:  # noqa: ANN401 - a row of job_rows
     """Return what people see of a row."""
     error = ErrorView(row.error_code, row.error_reason, row.error_field) if row.error_code else None
     if error is None and row.state == State.QUEUED:
-        # A job that waits for a paused account says why, although nothing was sent for it.
-        error = paused.get(row.account_id)
+        # A job that waits for a pause to end says so, although nothing was sent for it.
+        error = paused.get(row.account_id) or (_FLEET_PAUSED if row.fleet_held_at else None)
     direct = {name: getattr(row, name) for name in _DIRECT}
     return JobView(
         **direct, fleet=row.fleet_name, tenant=row.tenant_id, error=error, parked=row.parked_at is not None
@@ -169,7 +194,8 @@ def job_view(row: Any, paused: Mapping[str, ErrorView]) -> JobView:  # noqa: ANN
 
 def job_rows() -> Select[Any]:
     """Return the statement that selects what :func:`job_view` needs."""
-    return select(jobs, fleets.c.name.label("fleet_name")).join(fleets, fleets.c.id == jobs.c.fleet_id)
+    more = (fleets.c.name.label("fleet_name"), fleets.c.held_at.label("fleet_held_at"))
+    return select(jobs, *more).join(fleets, fleets.c.id == jobs.c.fleet_id)
 
 
 def find_job(tx: Transaction, job_id: str, *, tenant: str) -> JobView | None:
@@ -187,7 +213,14 @@ def job_detail(tx: Transaction, job: JobView) -> JobDetail:
     lines = (
         EventView(row.at, row.event, row.state, row.actor, row.detail or {}) for row in tx.execute(statement)
     )
-    return JobDetail(job, tuple(lines))
+    return JobDetail(job, tuple(lines), _asked(tx, job.id))
+
+
+def _asked(tx: Transaction, job_id: str) -> Asked:
+    joined = select(fleets.c.groups, jobs.c.group_index).join(jobs, jobs.c.fleet_id == fleets.c.id)
+    groups, position = tx.execute(joined.where(jobs.c.id == job_id)).one()
+    group = GroupRequest.restore(groups[position])
+    return Asked(types_of(group), regions_of(group), spread=group.regions is not None)
 
 
 def taken_labels(tx: Transaction, account_id: str, labels: list[str]) -> set[str]:

@@ -11,10 +11,23 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
 INVALID_REQUEST = "invalid_request"
 """The code of every fault of shape: wrong type, missing or unknown key, a value outside its limits."""
@@ -34,9 +47,74 @@ _LARGEST_INTEGER = 2**63 - 1
 _SHOWN_CHARACTERS = 120
 _FAULTS_IN_TEXT = 20
 
+MOST_MEMBERS = 10
+"""How many types, and how many regions, one group may name."""
+
+LONGEST_SECONDS = 10 * 365 * 86_400
+"""The longest duration that a request may name."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(?:[0-9]{1,9}[smhd])+")
+_DURATION_PART = re.compile(r"([0-9]+)([smhd])")
+
 Scalar: TypeAlias = str | int | float | bool | None
 Path: TypeAlias = tuple[str | int, ...]
 Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+def seconds_of(value: object) -> int:
+    """Return a duration in seconds, written as 90m, 2h, 3d, 1h30m, or as a number of seconds. Raises ValueError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or not _DURATION.fullmatch(value):
+        raise PydanticCustomError("duration", "expected a duration")
+    return sum(int(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(value))
+
+
+def moment_of(value: object) -> datetime:
+    """Return a moment in UTC, written as ISO 8601 with its zone. Raises ValueError."""
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise PydanticCustomError("moment", "expected a moment with its zone")
+
+
+def _one_or_many(value: object) -> str:
+    return "many" if isinstance(value, list) else "one"
+
+
+def _weighted_or_even(value: object) -> str:
+    return "weighted" if isinstance(value, Mapping) else "many"
+
+
+_KINDS_OF_MEMBERS = frozenset({"one", "many", "weighted"})
+Members: TypeAlias = Annotated[list[Name], Field(min_length=1, max_length=MOST_MEMBERS)]
+Weights: TypeAlias = Annotated[
+    dict[Name, Annotated[int, Field(ge=1, le=1_000_000)]], Field(min_length=1, max_length=MOST_MEMBERS)
+]
+Alternatives: TypeAlias = Annotated[
+    Annotated[Name, Tag("one")] | Annotated[Members, Tag("many")], Discriminator(_one_or_many)
+]
+Spread: TypeAlias = Annotated[
+    Annotated[Members, Tag("many")] | Annotated[Weights, Tag("weighted")], Discriminator(_weighted_or_even)
+]
+Duration: TypeAlias = Annotated[
+    int,
+    BeforeValidator(seconds_of),
+    Field(ge=1, le=LONGEST_SECONDS),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": LONGEST_SECONDS},
+                {"type": "string", "pattern": f"^{_DURATION.pattern}$"},
+            ]
+        }
+    ),
+]
+Moment: TypeAlias = Annotated[datetime, BeforeValidator(moment_of)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +191,19 @@ class PlacementGroup(_Model):
     compliant_only: bool | None = None
 
 
+class OnFailure(_Model):
+    """When a fleet is given up: after so many failed jobs, with `same_cause` of one error code."""
+
+    stop_after: Annotated[int, Field(ge=1, le=1_000_000)]
+    same_cause: bool = False
+
+
 class GroupRequest(_Model):
     """Instances of one kind: how many, and the fields of the create call, unset ones left to the API.
+
+    Several types or regions are alternatives: the first is asked for, the next is taken where it can't be had;
+    `prefer: cheapest` asks by price. `regions`, in place of `region`, spreads the instances, evenly or by weights
+    (:mod:`jobs.choices`).
 
     `name` is usable in the label pattern as `{group}`. `reveal_root_pass` has a strong password made for the
     group, which the answer to the submit shows. `user_data` is plain text as typed; it is
@@ -122,8 +211,10 @@ class GroupRequest(_Model):
     """
 
     count: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    type: Name
-    region: Name
+    type: Alternatives
+    region: Alternatives | None = None
+    regions: Spread | None = None
+    prefer: Literal["order", "cheapest"] = "order"
     image: Name | None = None
     name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     label_pattern: Annotated[str, Field(min_length=1, max_length=200)] | None = None
@@ -171,7 +262,9 @@ class FleetRequest(_Model):
 
     `tags` are added to each group's own. `priority` is -100..100, higher goes first. `on_invalid` says
     whether one wrong group refuses the whole request, or only its own jobs are rejected. `account` names one of
-    the tenant's accounts; without it the jobs are spread over all of them.
+    the tenant's accounts; without it the jobs are spread over all of them. Nothing is sent before `not_before`, and
+    what is not bought at the `deadline` ends. `ttl` seconds after its create each instance is deleted; one that is not
+    up after `boot_timeout` seconds has failed.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
@@ -180,6 +273,11 @@ class FleetRequest(_Model):
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     tags: list[str] = []
     account: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    not_before: Moment | None = None
+    deadline: Moment | None = None
+    ttl: Duration | None = None
+    boot_timeout: Duration | None = None
+    on_failure: OnFailure | None = None
     _flat: bool = PrivateAttr(default=False)
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ANN401  # pydantic's signature
@@ -318,6 +416,8 @@ _SHAPES = {
     "model_type": _Words("expected a mapping of fields", "write it as key: value pairs"),
     "too_short": _Words("must not be empty", "give at least one entry"),
     "string_too_short": _Words("must not be empty", "give a value, or leave the field out"),
+    "duration": _Words("expected a duration", "write it as 90m, 2h or 3d, or in seconds"),
+    "moment": _Words("expected a moment with its zone", "write it like 2026-03-01T18:00:00Z"),
 }
 
 
@@ -326,12 +426,28 @@ _PLAIN = frozenset({"missing", "string_too_short", "string_too_long", "too_short
 
 def _validated(data: Mapping[Any, Any]) -> tuple[FleetRequest | None, list[RequestFault]]:
     document, flat = _with_groups(data)
+    places = list(_place_faults(document, flat=flat))
     errors: list[Any] = []
     try:
-        return FleetRequest.model_validate(document, context={"flat": flat}), []
+        return FleetRequest.model_validate(document, context={"flat": flat}), places
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)
-    return None, [_translate(error, flat=flat) for error in errors]
+    return None, [*places, *(_translate(error, flat=flat) for error in errors)]
+
+
+def _place_faults(document: Mapping[Any, Any], *, flat: bool) -> Iterator[RequestFault]:
+    """Yield a fault for each group that says not, or twice, where its instances shall be."""
+    groups = document.get("groups")
+    for position, group in enumerate(groups if isinstance(groups, list) else []):
+        if not isinstance(group, Mapping):
+            continue
+        inside = () if flat else ("groups", position)
+        given = [key for key in ("region", "regions") if group.get(key) is not None]
+        if not given:
+            yield _fault((*inside, "region"), "is required", "add it", group=position)
+        elif len(given) > 1:
+            remedy = "remove one of the two: `region` names alternatives, `regions` spreads"
+            yield _fault((*inside, "regions"), "region is given as well", remedy, group=position)
 
 
 def _with_groups(data: Mapping[Any, Any]) -> tuple[dict[Any, Any], bool]:
@@ -345,7 +461,7 @@ def _with_groups(data: Mapping[Any, Any]) -> tuple[dict[Any, Any], bool]:
 
 
 def _translate(error: Mapping[str, Any], *, flat: bool) -> RequestFault:
-    loc: Path = error["loc"]
+    loc = _as_typed(error["loc"])
     group = loc[1] if len(loc) > 1 and loc[0] == "groups" and isinstance(loc[1], int) else None
     path = loc[2:] if flat and group is not None else loc
     if error["type"] == "extra_forbidden":
@@ -354,6 +470,13 @@ def _translate(error: Mapping[str, Any], *, flat: bool) -> RequestFault:
     value = None if error["type"] == "missing" else _shown(path, error["input"])
     got = "" if error["type"] in _PLAIN else f", got {_described(error['input'], shown=value)}"
     return _fault(path, words.message + got, words.remedy, value=value, group=group)
+
+
+def _as_typed(loc: Path) -> Path:
+    """Return a place without the names that only the models give to the forms of a value."""
+    forms = {"type", "region", "regions"}
+    pairs = zip((None, *loc), loc, strict=False)
+    return tuple(key for before, key in pairs if not (before in forms and key in _KINDS_OF_MEMBERS))
 
 
 def _unknown_key(path: Path, *, group: int | None, known: frozenset[str]) -> RequestFault:
@@ -370,7 +493,9 @@ def _unknown_key(path: Path, *, group: int | None, known: frozenset[str]) -> Req
 def _known_keys(loc: Path, *, flat: bool) -> frozenset[str]:
     if len(loc) == 1:
         return (FLEET_FIELDS | GROUP_FIELDS) - {"groups"} if flat else FLEET_FIELDS
-    return frozenset(PlacementGroup.model_fields) if "placement_group" in loc else GROUP_FIELDS
+    inner: dict[str, type[BaseModel]] = {"placement_group": PlacementGroup, "on_failure": OnFailure}
+    found = next((frozenset(model.model_fields) for name, model in inner.items() if name in loc), None)
+    return GROUP_FIELDS if found is None else found
 
 
 def _fault(

@@ -8,6 +8,8 @@ from jobs.validation import TAG_LENGTHS
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _GROUP: Final = "GroupRequest"
 _PLACEMENT: Final = "PlacementGroup"
+_POLICY: Final = "OnFailure"
+_PLACES: Final = ("region", "regions")
 _EITHER_WAY: Final = FLEET_FIELDS & GROUP_FIELDS
 """At top level of a document without groups these are the fleet's."""
 
@@ -18,11 +20,18 @@ FLEET_TEXTS: Final = {
     "priority": "Higher goes first.",
     "account": "One of the tenant's accounts. Without it the jobs are spread over all of them.",
     "tags": "Tags for every instance, beside each group's own.",
+    "not_before": "Nothing is sent before this moment.",
+    "deadline": "What is not bought by then ends as deadline_exceeded.",
+    "ttl": "So long after its create each instance is deleted: 90m, 2h, 3d, or seconds.",
+    "boot_timeout": "What is not up so long after its create has failed: 10m, or seconds.",
+    "on_failure": "When the fleet is given up.",
 }
 GROUP_TEXTS: Final = {
     "count": "How many instances.",
-    "type": "The plan's id.",
-    "region": "The region's id.",
+    "type": "The plan's id. Of several, the next one is taken where one cannot be had.",
+    "region": "The region's id. Of several, the next one is taken where one has no room.",
+    "regions": "Regions to spread the instances over: a list, evenly, or weights. In place of `region`.",
+    "prefer": "Whether alternatives are tried in the `order` written, or the `cheapest` first.",
     "image": "The image's id. Without an image the instance stays off.",
     "name": "For the label pattern, as `{group}`.",
     "label_pattern": "How labels are made, from `name`, `group`, `index`, `region` and `type`.",
@@ -68,12 +77,14 @@ def fleet_schema(*, files: bool = False) -> dict[str, Any]:
     whole = FleetRequest.model_json_schema(ref_template="#/$defs/{model}")
     definitions = whole.pop("$defs")
     group, fleet = definitions[_GROUP], whole
+    _ask_for_place(group)
     _describe(group, GROUP_TEXTS)
     _describe(fleet, FLEET_TEXTS)
     if files:
         group["properties"] |= _file_fields()
         _bound_tags(group, fleet)
     definitions |= {"FleetOfGroups": fleet, "FleetOfOneGroup": _flat(fleet, group), _GROUP: group}
+    definitions[_POLICY]["description"] = "After so many failed jobs, with `same_cause` of one error code."
     _tidy(definitions)
     return {
         "$schema": DIALECT,
@@ -119,7 +130,18 @@ def _flat(fleet: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
         "description": "A fleet of one kind of instances.",
         "properties": {**head, **inner},
         "required": sorted(required),
+        "oneOf": group["oneOf"],
     }
+
+
+def _ask_for_place(group: dict[str, Any]) -> None:
+    """Say that a group has a region or regions, never both: the model leaves that to the parser."""
+    for name in _PLACES:
+        field = group["properties"][name]
+        (form,) = (one for one in field.pop("anyOf") if one != {"type": "null"})
+        field.pop("default")
+        field |= form
+    group["oneOf"] = [{"required": [name]} for name in _PLACES]
 
 
 def _tidy(definitions: dict[str, Any]) -> None:

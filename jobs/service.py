@@ -15,13 +15,27 @@ from uuid import UUID
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
-from jobs import credentials, house, listing, messages, places, queries, tenants, transitions
+from jobs import (
+    credentials,
+    destruction,
+    expiry,
+    holds,
+    house,
+    listing,
+    messages,
+    places,
+    queries,
+    tenants,
+    transitions,
+)
 from jobs import fleets as fleet_rows
 from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
 from jobs.database import Database, Transaction
+from jobs.destruction import Destroyed, Preview, Selection, Target
 from jobs.feed import FleetFeed, is_event_of
 from jobs.fleets import Draft, Guards, Trace
+from jobs.holds import HoldView, Scope
 from jobs.identity import new_id
 from jobs.labels import labels_of
 from jobs.listing import JobFilter
@@ -81,6 +95,10 @@ class NotUncertain(ServiceError):  # noqa: N818 - the words of the answer
     """The job is not uncertain, so there is nothing to resolve."""
 
 
+class NoTimeToLive(ServiceError):  # noqa: N818 - the words of the answer
+    """The fleet has no time to live."""
+
+
 class AccountPaused(ServiceError):  # noqa: N818 - the words of the answer
     """The account takes no creates, because its token is not accepted."""
 
@@ -133,6 +151,7 @@ class Service:
         notify: called after a commit that made work; best effort, never raises.
         dice: randomness for ids and passwords.
         monotonic: the process's clock, for how long counting takes.
+        wait: waits so many seconds, between two looks at what a pause waits for.
 
     """
 
@@ -146,6 +165,7 @@ class Service:
         notify: Callable[[], None],
         dice: Random,
         monotonic: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] = time.sleep,
     ) -> None:
         self._database = database
         self._vault = vault
@@ -154,6 +174,7 @@ class Service:
         self._notify = notify
         self._dice = dice
         self._monotonic = monotonic
+        self._wait = wait
         self._counted: dict[str | None, _Counted] = {}
 
     # Submit ----------------------------------------------------------------------------------------------------------
@@ -328,7 +349,10 @@ class Service:
             report = validate(
                 request,
                 catalog,
-                rules=Rules(max_count=fleet_rows.guards_of(tx, tenant, self._guards).max_count),
+                rules=Rules(
+                    max_count=fleet_rows.guards_of(tx, tenant, self._guards).max_count,
+                    boot_seconds=house.slowest_boot(tx, where.accounts),
+                ),
                 now=tx.now,
                 taken_labels=lambda labels: places.taken_labels(tx, where, list(labels)),
             )
@@ -583,6 +607,97 @@ class Service:
         self._notify()
         return Cancelled(cancelled, noted)
 
+    # Destroy ---------------------------------------------------------------------------------------------------------
+
+    def plan_destroy(self, ref: str, tenant: str, where: JobFilter, ids: Sequence[str] | None) -> Preview:
+        """Return what a destroy of a fleet's jobs would do, and what confirms it. Raises NotFound."""
+        chosen = self._selection(ref, tenant, where, ids)
+        with self._database.read() as tx:
+            return destruction.preview(tx, tenant, chosen, _meant(tx, tenant, chosen))
+
+    def destroy(
+        self,
+        ref: str,
+        tenant: str,
+        where: JobFilter,
+        ids: Sequence[str] | None,
+        *,
+        confirm: str,
+        actor: str,
+    ) -> Destroyed:
+        """Have the instances of a fleet's jobs deleted, and cancel what is not bought yet.
+
+        Raises:
+            NotFound: there is no such fleet, or one of the jobs is not the fleet's.
+            ConfirmationRefused: ``confirm`` is not what a dry run says now. Nothing was done.
+
+        """
+        chosen = self._selection(ref, tenant, where, ids)
+        with self._database.read() as tx:
+            found = _meant(tx, tenant, chosen)
+            targets, refused = destruction.split(found)
+            destruction.check(confirm, tenant, chosen, targets, tx.now)
+        done = destruction.destroy(self._database, targets, actor=actor, wait=self._wait)
+        self._notify()
+        return replace(done, refused=[*refused, *done.refused])
+
+    def _selection(self, ref: str, tenant: str, where: JobFilter, ids: Sequence[str] | None) -> Selection:
+        fleet = self.fleet(ref, tenant)
+        strange = [one for one in ids or () if queries.as_id(one) is None]
+        if strange:
+            raise NotFound(f"there is no job {strange[0][:64]!r}; nothing was done")
+        named = None if ids is None else tuple(str(queries.as_id(one)) for one in ids)
+        return Selection(replace(where, fleet_id=fleet.id), named)
+
+    # Pause -----------------------------------------------------------------------------------------------------------
+
+    def fleet_scope(self, ref: str, tenant: str) -> Scope:
+        """Return a fleet as something that can be paused. Raises NotFound."""
+        fleet = self.fleet(ref, tenant)
+        return holds.of_fleet(fleet.id, fleet.name)
+
+    def account_scope(self, account: str) -> Scope:
+        """Return an account as something that can be paused. Raises NotFound."""
+        with self._database.read() as tx:
+            if "\x00" in account or not holds.account_exists(tx, account):
+                raise NotFound(f"there is no account {account!r}")
+        return holds.of_account(account)
+
+    def pause(self, scope: Scope, *, actor: str) -> HoldView:
+        """Pause it: when this returns, nothing of it is sent any more. What waits is kept."""
+        return holds.pause(self._database, scope, actor=actor, wait=self._wait)
+
+    def resume(self, scope: Scope) -> HoldView:
+        """Let it go on."""
+        done = holds.resume(self._database, scope)
+        self._notify()
+        return done
+
+    # Time to live ----------------------------------------------------------------------------------------------------
+
+    def extend_ttl(self, ref: str, tenant: str, seconds: int) -> int:
+        """Lengthen a fleet's time to live; return how many of its jobs have the longer one.
+
+        Raises:
+            NotFound: there is no such fleet.
+            NoTimeToLive: it has none.
+            InvalidRequest: it would be too long.
+
+        """
+        fleet = self.fleet(ref, tenant)
+        if fleet.ttl_seconds is None:
+            raise NoTimeToLive(f"fleet {fleet.name!r} has no time to live, so there is nothing to extend")
+        with self._database.write() as tx:
+            if expiry.extend(tx, fleet.id, seconds) is None:
+                raise InvalidRequest([expiry.too_long(fleet.ttl_seconds, seconds)])
+        count = 0
+        after: str | None = ""
+        while after is not None:
+            with self._database.write() as tx:
+                reached, after = expiry.extend_jobs(tx, fleet.id, seconds, after=after or None)
+            count += reached
+        return count
+
 
 def _cancel_some(tx: Transaction, fleet_id: str, first: int, *, actor: str) -> tuple[int, int, int]:
     """Cancel a chunk of a fleet; return how many jobs ended, how many are noted, and how many moved meanwhile."""
@@ -604,6 +719,15 @@ def _cancel_some(tx: Transaction, fleet_id: str, first: int, *, actor: str) -> t
 def _is_sure(job: JobRecord) -> bool:
     """Whether nothing can have been bought for the job."""
     return job.state not in {State.CREATING, State.UNCERTAIN} and job.last_unknown_at is None
+
+
+def _meant(tx: Transaction, tenant: str, chosen: Selection) -> list[Target]:
+    found = destruction.select_targets(tx, tenant, chosen)
+    unknown = destruction.unknown_ids(chosen, found)
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise NotFound(f"there is no job {unknown[0]!r}{more} in this fleet that fits; nothing was done")
+    return found
 
 
 def _known(catalog: Catalog | None) -> Catalog:

@@ -191,6 +191,7 @@ class Fleet(SQLModel, table=True):
         _partial("ix_fleets_sealed", "id", where="sealed IS NOT NULL"),
         _partial("ix_fleets_deadline_at", "deadline_at", where="deadline_at IS NOT NULL"),
         _partial("ix_fleets_stopped_at", "stopped_at", where="stopped_at IS NOT NULL"),
+        _partial("ix_fleets_held_at", "held_at", where="held_at IS NOT NULL"),
     )
 
     id: str = Field(primary_key=True, sa_type=Identifier)

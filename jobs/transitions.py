@@ -12,14 +12,17 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Update, bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
-from jobs import chores
+from jobs import chores, policy
 from jobs.cost import cost_of
 from jobs.database import Transaction
+from jobs.policy import HAS_POLICY
 from jobs.records import RECORD_COLUMNS, JobRecord, accounts, job_events, jobs, record
 from jobs.states import Event, State, after
 
+FALL_BACK_ON: Final = frozenset({"no_capacity", "account_limit", "unavailable", "region_lacks_capability"})
+"""The codes of a definite no after which a request's next alternative is taken."""
 RECONCILE_SOON = timedelta(seconds=30)
 """What came late is looked for this soon after an unknown create, and every so often for a while."""
 
@@ -130,11 +133,16 @@ def _move(
 ) -> JobRecord | None:
     step = _Step(job, event, columns, detail)
     written = _written(tx, step)
-    changes = {f"to_{name}": value for name, value in written.items()}
-    if tx.execute(_guarded(tuple(written)), _as_read(job) | changes).rowcount == 0:
-        return None
+    changes = _as_read(job) | {f"to_{name}": value for name, value in written.items()}
     moved = _moved(step)
+    fails = moved.state is State.FAILED
+    row = tx.execute(_guarded(tuple(written), ask=fails), changes)
+    found = row.first() if fails else row.rowcount
+    if not found:
+        return None
     tx.execute(_LOG, log_event(tx, job.id, event, moved.state, actor=actor, detail=detail))
+    if fails and found[0] and event not in policy.OUR_OWN:
+        policy.failed(tx, job.fleet_id, columns.get("error_code", job.error_code))
     return moved
 
 
@@ -203,7 +211,7 @@ def _moved(step: _Step) -> JobRecord:
 
 
 @cache
-def _guarded(names: tuple[str, ...]) -> Update:
+def _guarded(names: tuple[str, ...], *, ask: bool = False) -> Any:  # noqa: ANN401 - an UPDATE, or one with RETURNING
     # Built once for each set of columns: building it costs more than running it.
     guard = (
         jobs.c.id == bindparam("which"),
@@ -211,7 +219,9 @@ def _guarded(names: tuple[str, ...]) -> Update:
         jobs.c.version == bindparam("was_version"),
     )
     values = {name: bindparam(f"to_{name}", type_=jobs.c[name].type) for name in names}
-    return update(jobs).where(*guard).values(values)
+    one = update(jobs).where(*guard).values(values)
+    # Whether a failing needs more than this one statement, only a fleet with a policy has to pay for.
+    return one.returning(HAS_POLICY) if ask else one
 
 
 def _move_many(
@@ -262,9 +272,21 @@ def _by_version(found: Sequence[Fenced]) -> Iterator[tuple[int, list[str]]]:
 # Before the create ---------------------------------------------------------------------------------------------------
 
 
-def validated(tx: Transaction, job: JobRecord, *, hourly_microusd: int, actor: str) -> JobRecord | None:
+@dataclass(frozen=True)
+class Present:
+    """What a job asks for now: which of its request's alternatives, and what one costs an hour."""
+
+    choice: int
+    type: str
+    region: str
+    hourly_microusd: int
+
+
+def validated(
+    tx: Transaction, job: JobRecord, present: Present, *, dearest_microusd: int, actor: str
+) -> JobRecord | None:
     """Queue a job that waited for a catalog and fits it, at the price that the catalog says."""
-    columns = {"hourly_microusd": hourly_microusd, "reserved_microusd": hourly_microusd}
+    columns = {**vars(present), "reserved_microusd": dearest_microusd}
     return _move(tx, job, Event.VALIDATED, actor=actor, columns=columns)
 
 
@@ -285,8 +307,27 @@ def ended_waiting(
         columns = {**_error(reason), "ending": "fail", "run_after": tx.now, "lease_until": None}
         noted = _explained(reason)
         return _move(tx, job, Event.ENDING_NOTED, actor=actor, detail=noted, columns=columns)
-    columns = {**_error(reason), "ended_at": tx.now, "run_after": None, "lease_until": None}
+    columns = _ended_waiting(tx, reason)
     return _move(tx, job, event, actor=actor, detail=_explained(reason), columns=columns)
+
+
+def all_ended_waiting(
+    tx: Transaction, found: Sequence[JobRecord], event: Event, reason: Reason, *, actor: str
+) -> list[JobRecord]:
+    """End many waiting jobs as failed, for which nothing is unknown."""
+    groups: dict[State, list[JobRecord]] = {}
+    for job in found:
+        groups.setdefault(job.state, []).append(job)
+    columns = _ended_waiting(tx, reason)
+    return [
+        moved
+        for state, group in groups.items()
+        for moved in _move_many(tx, group, state, event, actor=actor, columns=columns)
+    ]
+
+
+def _ended_waiting(tx: Transaction, reason: Reason) -> dict[str, Any]:
+    return {**_error(reason), "ended_at": tx.now, "run_after": None, "lease_until": None}
 
 
 def taken_over(
@@ -323,6 +364,15 @@ def given_back(tx: Transaction, job: JobRecord, why: str, *, actor: str) -> JobR
     """Queue a job again whose grant came too late or whose wake-up was lost. No attempt is spent."""
     columns = {"send_before": None, "lease_until": None}
     return _move(tx, job, Event.GIVEN_BACK, actor=actor, detail={"why": why}, columns=columns)
+
+
+def all_given_back(
+    tx: Transaction, found: Sequence[JobRecord], why: str, *, actor: str
+) -> list[JobRecord | None]:
+    """Queue jobs again, which the caller has locked, and whose grants are not to be used."""
+    columns = {"send_before": None, "lease_until": None}
+    steps = [_Step(job, Event.GIVEN_BACK, columns, {"why": why}) for job in found]
+    return _move_each(tx, steps, actor=actor) if steps else []
 
 
 def sent(tx: Transaction, job: JobRecord, *, actor: str, lease: timedelta) -> JobRecord | None:
@@ -484,8 +534,12 @@ def absent(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     if job.ending == "fail":
         return _move(tx, job, Event.ABSENT_FAILED, actor=actor, columns=ended)
     # A person who settles a parked job gives it a fresh number of tries.
-    tries = 0 if job.parked_at is not None else job.tries
-    return _move(tx, job, Event.ABSENT, actor=actor, columns={**settled, "tries": tries})
+    again = {**settled, "tries": 0 if job.parked_at is not None else job.tries}
+    if job.error_code in FALL_BACK_ON:
+        # The API's no came after the unknown send, and still there is nothing: the next no is definite, and the
+        # request's next alternative is taken.
+        again["last_unknown_at"] = None
+    return _move(tx, job, Event.ABSENT, actor=actor, columns=again)
 
 
 def label_taken(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) -> JobRecord | None:
@@ -519,7 +573,7 @@ def lost(tx: Transaction, job: JobRecord, event: Event, reason: Reason, *, actor
     """End a job whose instance did not come up in time or is gone (``boot_timed_out``, ``vanished``)."""
     columns: dict[str, Any] = {**_error(reason), "ended_at": tx.now, "run_after": None}
     if event is Event.VANISHED:
-        columns |= {"linode_id": None, **_paid(tx, job, failed=True)}
+        columns |= {"linode_id": None, "expires_at": None, **_paid(tx, job, failed=True)}
     detail = {**_explained(reason), "linode_id": job.linode_id}
     return _move(tx, job, event, actor=actor, detail=detail, columns=columns)
 
@@ -605,14 +659,24 @@ def destroyed(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | Non
     return _doomed(tx, job, Event.DESTROYED, actor=actor)
 
 
+def all_destroyed(tx: Transaction, found: Sequence[JobRecord], *, actor: str) -> list[JobRecord | None]:
+    """Have the instances of jobs deleted, which the caller has locked. A retry that was noted is void."""
+    steps = [_Step(job, Event.DESTROYED, _doomed_columns(tx), {"linode_id": job.linode_id}) for job in found]
+    return _move_each(tx, steps, actor=actor) if steps else []
+
+
 def ttl_over(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     """Have a job's instance deleted, because its time to live is over."""
     return _doomed(tx, job, Event.TTL_OVER, actor=actor)
 
 
 def _doomed(tx: Transaction, job: JobRecord, event: Event, *, actor: str) -> JobRecord | None:
-    columns = {"afterwards": None, "run_after": tx.now, "looks": 0, "ended_at": None}
-    return _move(tx, job, event, actor=actor, detail={"linode_id": job.linode_id}, columns=columns)
+    detail = {"linode_id": job.linode_id}
+    return _move(tx, job, event, actor=actor, detail=detail, columns=_doomed_columns(tx))
+
+
+def _doomed_columns(tx: Transaction) -> dict[str, Any]:
+    return {"afterwards": None, "run_after": tx.now, "looks": 0, "ended_at": None}
 
 
 def retried(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
@@ -626,25 +690,15 @@ def retried(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
 
 
 def fell_back(
-    tx: Transaction,
-    job: JobRecord,
-    reason: Reason,
-    *,
-    actor: str,
-    choice: int,
-    type_: str,
-    region: str,
-    hourly_microusd: int,
+    tx: Transaction, job: JobRecord, reason: Reason, following: Present, *, actor: str
 ) -> JobRecord | None:
     """Take the next of the request's alternatives, in a new attempt. Only after a definite no with nothing unknown."""
-    columns = {
-        **_anew(job),
-        "choice": choice,
-        "type": type_,
-        "region": region,
-        "hourly_microusd": hourly_microusd,
+    columns = {**_anew(job), **vars(following)}
+    detail = {
+        **_explained(reason),
+        "from": f"{job.type} in {job.region}",
+        "to": f"{following.type} in {following.region}",
     }
-    detail = {**_explained(reason), "from": f"{job.type} in {job.region}", "to": f"{type_} in {region}"}
     return _move(tx, job, Event.FELL_BACK, actor=actor, detail=detail, columns=columns)
 
 

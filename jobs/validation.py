@@ -6,15 +6,17 @@ are fixed; `image_lacks_capability` stands beside `region_lacks_capability`, and
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from jobs.catalog import Catalog, Image, PlanType, Region
-from jobs.labels import InvalidPattern, Template, label_fault, numbering, template_of
+from jobs.choices import Choice, alternatives, place_of, regions_of
+from jobs.labels import InvalidPattern, Template, label_fault, labelled, templates_of
 from jobs.passwords import strength_fault
+from jobs.periods import USUAL_BOOT_SECONDS, time_problems
 from jobs.requests import (
     INVALID_REQUEST,
     FleetRequest,
@@ -39,6 +41,10 @@ RESERVED_TAGS = ("nodewright:", "nw:")
 TakenLabels: TypeAlias = Collection[str] | Callable[[Sequence[str]], Collection[str]]
 """The labels already in use, or a function that returns which of the given labels are."""
 
+_ELSEWHERE = frozenset({"unavailable", "region_lacks_capability"})
+_REGIONAL = ("placement_group", "ipv4", "backup_id")
+"""The fields of a group that name things which are in one region."""
+
 _KEY = re.compile(r"(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]{16,}={0,3}(?: .*)?")
 _SHOWN_NAMES = 3
 _Keys: TypeAlias = tuple[str | int, ...]
@@ -49,6 +55,8 @@ class Rules:
     """The house limits on a request, from the settings."""
 
     max_count: int = 10_000
+    boot_seconds: float = USUAL_BOOT_SECONDS
+    """How long an instance takes to boot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,11 +137,14 @@ def validate(
     if request.total > rules.max_count:
         _blame_size(found, rules)
         return found.report()
+    for key, value, problem in time_problems(request, now=now, boot_seconds=rules.boot_seconds):
+        found.blame(None, (key,), Problem(*problem), value=value)
     _judge_tags(found, None, request.tags)
-    verdicts = {spec: tuple(judge(spec, catalog, now=now)) for spec in map(spec_of, request.groups)}
+    judged = cache(lambda spec: tuple(judge(spec, catalog, now=now)))
     for position, group in enumerate(request.groups):
-        spec = spec_of(group)
-        found.add_verdicts(position, spec, verdicts[spec])
+        for region in (None,) if group.regions is None else regions_of(group):
+            for choice, verdict in _judge_choices(group, region, judged):
+                found.add_verdict(position, choice, verdict)
         _judge_group(found, position, group)
     labels = _judge_labels(found)
     taken = _judge_taken(found, labels, taken_labels)
@@ -173,10 +184,40 @@ def validate_one(
     )
 
 
-def spec_of(group: GroupRequest) -> Spec:
-    """Return what of a group the catalog can judge."""
+def spec_of(group: GroupRequest, choice: Choice) -> Spec:
+    """Return what the catalog can judge of a group's instances of one type in one region."""
     has_data = group.user_data is not None
-    return Spec(group.type, group.region, group.image, has_data, group.swap_size, group.boot_size)
+    return Spec(choice.type, choice.region, group.image, has_data, group.swap_size, group.boot_size)
+
+
+def is_had_elsewhere(verdict: Verdict) -> bool:
+    """Whether a fault is of one type in one region only, so that another alternative may be free of it."""
+    return verdict.level == "fault" and verdict.key == "region" and verdict.code in _ELSEWHERE
+
+
+def judge_group(
+    group: GroupRequest, region: str | None, catalog: Catalog, *, now: datetime
+) -> Iterator[Verdict]:
+    """Yield all verdicts on a group's alternatives (of a spread: those in ``region``)."""
+    for _, verdict in _judge_choices(group, region, lambda spec: tuple(judge(spec, catalog, now=now))):
+        yield verdict
+
+
+def _judge_choices(
+    group: GroupRequest, region: str | None, judged: Callable[[Spec], tuple[Verdict, ...]]
+) -> Iterator[tuple[Choice, Verdict]]:
+    """Judge every alternative; what cannot be had now is passed over where another one can."""
+    verdicts = {choice: judged(spec_of(group, choice)) for choice in alternatives(group, region)}
+    some_open = any(all(one.level != "fault" for one in said) for said in verdicts.values())
+    for choice, said in verdicts.items():
+        for verdict in said:
+            passed = some_open and is_had_elsewhere(verdict)
+            yield choice, _passed_over(choice, verdict) if passed else verdict
+
+
+def _passed_over(choice: Choice, verdict: Verdict) -> Verdict:
+    message = f"{choice} is passed over: {verdict.message}"
+    return Verdict("alternative_skipped", "region", message, "the other alternatives stand", level="warning")
 
 
 # One spec against the catalog
@@ -314,6 +355,7 @@ class _Findings:
         self.request = request
         self.faults: list[RequestFault] = []
         self.warnings: list[RequestWarning] = []
+        self._seen: set[tuple[int, str, str, str]] = set()
 
     def blame(self, group: int | None, keys: _Keys, problem: Problem, *, value: Scalar = None) -> None:
         """Add a fault at a place of a group (of the fleet: None)."""
@@ -330,15 +372,20 @@ class _Findings:
             RequestWarning(**self._place(group, keys, None), **problem._asdict(), group=group)
         )
 
-    def add_verdicts(self, group: int, spec: Spec, verdicts: Iterable[Verdict]) -> None:
-        """Add what was found on the group's spec."""
-        for verdict in verdicts:
-            fields = _finding_fields(verdict)
-            place = self._place(group, (verdict.key,), _value_of(spec, verdict.key))
-            if verdict.level == "fault":
-                self.faults.append(RequestFault(**place, **fields, group=group))
-            else:
-                self.warnings.append(RequestWarning(**place, **fields, group=group))
+    def add_verdict(self, group: int, choice: Choice, verdict: Verdict) -> None:
+        """Add what was found on one of the group's alternatives; what concerns several of them only once."""
+        asked = self.request.groups[group]
+        value = {"type": choice.type, "region": choice.region, "image": asked.image or ""}[verdict.key]
+        fields = _finding_fields(verdict)
+        place = self._place(group, place_of(asked, verdict.key, value), value)
+        key = (group, place["pointer"], verdict.code, verdict.message)
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        if verdict.level == "fault":
+            self.faults.append(RequestFault(**place, **fields, group=group))
+        else:
+            self.warnings.append(RequestWarning(**place, **fields, group=group))
 
     def _place(self, group: int | None, keys: _Keys, value: Scalar) -> dict[str, Any]:
         pointer, field = self.request.place(group, *keys)
@@ -361,6 +408,7 @@ class _Findings:
 def _judge_group(found: _Findings, position: int, group: GroupRequest) -> None:
     _judge_tags(found, position, group.tags)
     _judge_keys(found, position, group)
+    _judge_members(found, position, group)
     for key, problem in _group_problems(group):
         found.blame(position, (key,), problem)
     for key, problem in _group_warnings(group):
@@ -396,6 +444,15 @@ def _judge_keys(found: _Findings, position: int, group: GroupRequest) -> None:
             found.blame(position, ("authorized_keys", index), problem)
 
 
+def _judge_members(found: _Findings, position: int, group: GroupRequest) -> None:
+    for key in ("type", "region", "regions"):
+        members = getattr(group, key)
+        for index, name in enumerate(members if isinstance(members, list) else ()):
+            if name in members[:index]:
+                problem = Problem(f"'{printable(name)}' stands twice", "name it once")
+                found.blame(position, (key, index), problem, value=name)
+
+
 def _group_problems(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
     if group.image is not None and group.backup_id is not None:
         yield (
@@ -403,10 +460,19 @@ def _group_problems(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
             Problem("an instance is made from an image or from a backup", "remove one of the two"),
         )
     yield from _secret_problems(group)
+    yield from _regional_problems(group)
     if group.stackscript_id is not None and group.image is None:
         yield "stackscript_id", Problem("a StackScript needs an image to run on", "add an image")
     if group.stackscript_data is not None and group.stackscript_id is None:
         yield "stackscript_data", Problem("there is no StackScript to give it to", "add stackscript_id")
+
+
+def _regional_problems(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
+    regions = regions_of(group)
+    for key in _REGIONAL:
+        if getattr(group, key) and len(regions) > 1:
+            message = f"names something of one region, and there are several ({', '.join(regions)})"
+            yield key, Problem(message, "name one region in this group")
 
 
 def _secret_problems(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
@@ -438,33 +504,35 @@ def _group_warnings(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
 
 def _judge_labels(found: _Findings) -> list[list[str]]:
     """Make all labels and blame those that are malformed or stand twice."""
-    groups = found.request.groups
-    templates = [_template(found, position) for position in range(len(groups))]
-    numbers = numbering(templates, [group.count for group in groups])
-    labels = []
-    for position, (template, indexes) in enumerate(zip(templates, numbers, strict=True)):
-        labels.append(template.labels(indexes) if template else [])
-        if template:
-            _judge_form(found, position, template, labels[-1])
-    _judge_doubles(found, labels)
-    return labels
+    parts = [_templates(found, position) for position in range(len(found.request.groups))]
+    made = labelled(parts)
+    for position, (templates, lists) in enumerate(zip(parts, made, strict=True)):
+        for (template, _), labels in zip(templates, lists, strict=True):
+            if template and _is_malformed(found, position, template, labels):
+                break
+    whole = [[label for part in lists for label in part] for lists in made]
+    _judge_doubles(found, whole)
+    return whole
 
 
-def _template(found: _Findings, position: int) -> Template | None:
+def _templates(found: _Findings, position: int) -> Sequence[tuple[Template | None, int]]:
     try:
-        return template_of(found.request, position)
+        return templates_of(found.request, position)
     except InvalidPattern as error:
         remedy = "write it like `{name}-{index:04d}`"
         _blame_label(found, position, Problem(str(error), remedy, "invalid_label"))
-        return None
+        return [(None, found.request.groups[position].count)]
 
 
-def _judge_form(found: _Findings, position: int, template: Template, labels: list[str]) -> None:
-    """Look at the shortest and the longest label only: between them nothing but digits differs."""
+def _is_malformed(found: _Findings, position: int, template: Template, labels: list[str]) -> bool:
+    """Blame the labels of one template where they are malformed.
+
+    Look at the shortest and the longest label only: between them nothing but digits differs.
+    """
     if not template.indexes and len(labels) > 1:
         message = f"all {len(labels)} instances would be called '{printable(labels[0])}'"
         _blame_label(found, position, Problem(message, "add {index} to the label pattern", "invalid_label"))
-        return
+        return True
     for label in (labels[0], labels[-1]):
         fault = label_fault(label)
         if fault:
@@ -472,7 +540,8 @@ def _judge_form(found: _Findings, position: int, template: Template, labels: lis
             _blame_label(
                 found, position, Problem(message, "change the name or label_pattern", "invalid_label")
             )
-            return
+            return True
+    return False
 
 
 def _blame_label(found: _Findings, position: int, problem: Problem) -> None:

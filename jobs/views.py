@@ -42,6 +42,15 @@ class FleetView:
     created_at: datetime
     request_id: str | None = None
     traceparent: str | None = None
+    held_at: datetime | None = None
+    """Since when a person has paused it."""
+    not_before: datetime | None = None
+    deadline: datetime | None = None
+    """None: there is none, or it was seen to."""
+    ttl_seconds: int | None = None
+    boot_timeout_seconds: int | None = None
+    stopped_at: datetime | None = None
+    stop_reason: str | None = None
 
     @property
     def settled(self) -> bool:
@@ -63,6 +72,13 @@ class FleetView:
             "created_at": moment(self.created_at),
             "request_id": self.request_id,
             "traceparent": self.traceparent,
+            "held_at": moment(self.held_at),
+            "not_before": moment(self.not_before),
+            "deadline": moment(self.deadline),
+            "ttl_seconds": self.ttl_seconds,
+            "boot_timeout_seconds": self.boot_timeout_seconds,
+            "stopped_at": moment(self.stopped_at),
+            "stop_reason": self.stop_reason,
         }
 
 
@@ -98,6 +114,10 @@ class JobView:
     run_after: datetime | None
     ending: str | None
     """How it ends once its create's outcome is known: ``cancel``, ``fail``, or None: it goes on."""
+    choice: int = 0
+    """Which of its request's alternatives it is, or asks for now."""
+    expires_at: datetime | None = None
+    """When its instance is deleted."""
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
@@ -126,7 +146,22 @@ class JobView:
             "running_at": moment(self.running_at),
             "ended_at": moment(self.ended_at),
             "run_after": moment(self.run_after),
+            "choice": self.choice,
+            "expires_at": moment(self.expires_at),
         }
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a job's request asked for: types, and regions that are alternatives, or that it was spread over."""
+
+    types: tuple[str, ...]
+    regions: tuple[str, ...]
+    spread: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {"types": list(self.types), "regions": list(self.regions), "spread": self.spread}
 
 
 @dataclass(frozen=True)
@@ -156,10 +191,12 @@ class JobDetail:
 
     job: JobView
     timeline: tuple[EventView, ...]
+    asked: Asked
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
-        return {**self.job.to_json(), "timeline": [event.to_json() for event in self.timeline]}
+        timeline = [event.to_json() for event in self.timeline]
+        return {**self.job.to_json(), "asked": self.asked.to_json(), "timeline": timeline}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ STATES: Final = (
 )
 SETTLED: Final = frozenset({"running", "failed", "rejected", "cancelled", "deleted"})
 """States that nobody but a person changes."""
-PAUSES: Final = frozenset({"unauthorized", "missing_scope", "account_limit"})
+PAUSES: Final = frozenset({"unauthorized", "missing_scope", "account_limit", "paused"})
 """Codes of alarms with which an account takes no creates."""
 
 Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -92,6 +92,17 @@ class Job(Answer):
     running_at: Moment | None = None
     ended_at: Moment | None = None
     run_after: Moment | None = None
+    choice: int = 0
+    """Which of its request's alternatives it is, or asks for now; 0 is the first one as written."""
+    expires_at: Moment | None = None
+
+
+class Asked(Answer):
+    """What a job's request asked for: types, and regions that are alternatives or that it was spread over."""
+
+    types: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    spread: bool = False
 
 
 class TimelineEvent(Answer):
@@ -108,6 +119,7 @@ class JobDetail(Job):
     """A job with its timeline, oldest line first."""
 
     timeline: tuple[TimelineEvent, ...] = ()
+    asked: Asked | None = None
 
 
 class FleetEvent(Answer):
@@ -134,6 +146,15 @@ class Fleet(Answer):
     created_at: Moment | None = None
     request_id: str | None = None
     traceparent: str | None = None
+    held_at: Moment | None = None
+    """Since when a person has paused it."""
+    not_before: Moment | None = None
+    deadline: Moment | None = None
+    """None: there is none, or it was seen to."""
+    ttl_seconds: int | None = None
+    boot_timeout_seconds: int | None = None
+    stopped_at: Moment | None = None
+    stop_reason: str | None = None
 
     @property
     def settled(self) -> bool:
@@ -212,7 +233,90 @@ class Cancelled(Answer):
     noted: int
 
 
+class Hold(Answer):
+    """What a pause or a resume came to.
+
+    ``held_at``: since when it is paused, None: it is not. ``settled``: nothing of it can still be sent. ``waiting``
+    jobs are kept; creates ``in_flight`` are finished and recorded. ``held_by``: what else keeps it paused.
+    """
+
+    scope: Annotated[str, WithJsonSchema({"type": "string", "enum": ["fleet", "account", "everything"]})]
+    name: str
+    held_at: Moment | None = None
+    changed: bool = True
+    settled: bool = True
+    waiting: int = 0
+    in_flight: int = 0
+    held_by: tuple[str, ...] = ()
+
+
+class Doomed(Answer):
+    """A job that a destroy would end; with ``linode_id`` its instance is deleted."""
+
+    id: str
+    label: str
+    state: StateName
+    linode_id: int | None = None
+    region: str = ""
+    hourly_usd: float = 0
+
+
+class Refusal(Answer):
+    """Why nothing is done for a job."""
+
+    job_id: str
+    label: str
+    state: StateName
+    code: str
+    message: str
+    remedy: str
+
+
+class DestroyPlan(Answer):
+    """What a destroy would do: delete ``instances``, and end ``unbought`` jobs that have none yet.
+
+    ``confirm`` confirms exactly this until ``expires_at``. ``jobs`` are the first thousand of them.
+    """
+
+    fleet: Fleet
+    instances: int
+    unbought: int
+    hourly_usd: float
+    jobs: tuple[Doomed, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    confirm: str
+    expires_at: Moment
+
+
+class Destroyed(Answer):
+    """What a destroy came to.
+
+    ``deleting`` instances are being deleted; ``cancelled`` jobs ended at once; those that are ``noted`` end, or are
+    deleted, as soon as their create's outcome is known; ``refused`` ones are as they were.
+    """
+
+    fleet: Fleet
+    deleting: int
+    cancelled: int
+    noted: int
+    refused: tuple[Refusal, ...] = ()
+
+
+class Extended(Answer):
+    """What an extension came to: ``extended`` jobs live longer."""
+
+    fleet: Fleet
+    extended: int
+
+
 # Plan
+
+
+class Alternative(Answer):
+    """A type in a region."""
+
+    type: str
+    region: str
 
 
 class PlanLine(Answer):
@@ -225,6 +329,8 @@ class PlanLine(Answer):
     hourly_usd: float | None
     monthly_usd: float | None
     backups_hourly_usd: float | None
+    alternatives: tuple[Alternative, ...] = ()
+    """What is taken in its place where it cannot be had, in the order of trying."""
 
 
 class Quota(Answer):
@@ -264,6 +370,9 @@ class Plan(Answer):
     lines: tuple[PlanLine, ...]
     hourly_usd: float
     monthly_usd: float
+    most_hourly_usd: float | None = None
+    most_monthly_usd: float | None = None
+    """The most that it may come to cost, by its alternatives."""
     errors: tuple[Fault, ...] = ()
     warnings: tuple[Fault, ...] = ()
     quota: Quotas

@@ -141,6 +141,11 @@ def cancel(ref: str) -> Call[answers.Cancelled]:
     return Call("POST", f"/v1/fleets/{_segment(ref)}/cancel", _as(answers.Cancelled))
 
 
+def extend_ttl(ref: str, by: str | int) -> Call[answers.Extended]:
+    """Lengthen a fleet's time to live."""
+    return Call("POST", f"/v1/fleets/{_segment(ref)}/ttl", _as(answers.Extended), json={"extend": by})
+
+
 def jobs(**asked: Any) -> Call[answers.Page]:  # noqa: ANN401 - the filters
     """Ask for a page of jobs."""
     return Call("GET", "/v1/jobs", _as(answers.Page), params=_given(**asked))
@@ -180,6 +185,35 @@ def status() -> Call[answers.Status]:
 def rate_windows() -> Call[answers.RateWindows]:
     """Ask what the rate limits still allow."""
     return Call("GET", "/v1/rate-windows", _as(answers.RateWindows))
+
+
+def plan_destroy(
+    ref: str, ids: Sequence[str] | None, where: Mapping[str, str | None]
+) -> Call[answers.DestroyPlan]:
+    """Ask what a destroy would do."""
+    return Call("POST", _destroy(ref), _as(answers.DestroyPlan), json=_given(jobs=ids, **where, dry_run=True))
+
+
+def destroy(
+    ref: str, ids: Sequence[str] | None, where: Mapping[str, str | None], confirm: str
+) -> Call[answers.Destroyed]:
+    """Destroy what was confirmed."""
+    return Call(
+        "POST", _destroy(ref), _as(answers.Destroyed), json=_given(jobs=ids, **where, confirm=confirm)
+    )
+
+
+def _destroy(ref: str) -> str:
+    return f"/v1/fleets/{_segment(ref)}/destroy"
+
+
+def hold(verb: str, fleet: str | None, account: str | None, *, everything: bool) -> Call[answers.Hold]:
+    """Pause or resume a fleet, an account, or everything. Raises ValueError unless it is exactly one of them."""
+    if [fleet is not None, account is not None, everything].count(True) != 1:
+        raise ValueError(f"{verb}: expected a fleet, an account or everything=True, exactly one of them")
+    place = f"/fleets/{_segment(fleet)}" if fleet is not None else ""
+    place = f"/accounts/{_segment(account)}" if account is not None else place
+    return Call("POST", f"/v1{place}/{verb}", _as(answers.Hold))
 
 
 # Webhooks

@@ -34,12 +34,18 @@ from nodewright.answers import (
     PAUSES,
     SETTLED,
     Alarm,
+    Asked,
     Cancelled,
     Delivery,
+    Destroyed,
+    DestroyPlan,
+    Doomed,
     Estimate,
+    Extended,
     Fault,
     Fleet,
     FleetEvent,
+    Hold,
     Image,
     InstanceType,
     Job,
@@ -50,6 +56,7 @@ from nodewright.answers import (
     Plan,
     Problem,
     RateWindow,
+    Refusal,
     Region,
     RemovedWebhook,
     RootPassword,
@@ -81,15 +88,21 @@ __all__ = [
     "SETTLED",
     "Alarm",
     "Answered",
+    "Asked",
     "AsyncClient",
     "Cancelled",
     "Client",
     "ClientError",
     "Delivery",
+    "DestroyPlan",
+    "Destroyed",
+    "Doomed",
     "Estimate",
+    "Extended",
     "Fault",
     "Fleet",
     "FleetEvent",
+    "Hold",
     "Image",
     "InstanceType",
     "Job",
@@ -103,6 +116,7 @@ __all__ = [
     "Plan",
     "Problem",
     "RateWindow",
+    "Refusal",
     "Refused",
     "Region",
     "RemovedWebhook",
@@ -280,6 +294,10 @@ class Client:
         """Cancel what is not bought yet; returns how many jobs ended, and how many end once they can."""
         return self._send(calls.cancel(ref))
 
+    def extend_ttl(self, ref: str, by: str | int) -> Extended:
+        """Lengthen a fleet's time to live by ``2h``, ``3d``, or seconds; returns how many jobs live longer."""
+        return self._send(calls.extend_ttl(ref, by))
+
     def page(
         self,
         *,
@@ -330,6 +348,38 @@ class Client:
     def rate_windows(self) -> list[RateWindow]:
         """Return what the rate limits still allow."""
         return list(self._send(calls.rate_windows()).rate_windows)
+
+    def pause(
+        self, fleet: str | None = None, *, account: str | None = None, everything: bool = False
+    ) -> Hold:
+        """Pause a fleet, an account or everything: after the answer nothing of it is sent. What waits is kept."""
+        return self._send(calls.hold("pause", fleet, account, everything=everything))
+
+    def resume(
+        self, fleet: str | None = None, *, account: str | None = None, everything: bool = False
+    ) -> Hold:
+        """Let a paused fleet, account or everything go on."""
+        return self._send(calls.hold("resume", fleet, account, everything=everything))
+
+    def plan_destroy(
+        self, fleet: str, *, jobs: Sequence[str] | None = None, **where: str | None
+    ) -> DestroyPlan:
+        """Return what a destroy of a fleet would do, and the ``confirm`` for exactly that. Nothing is done.
+
+        ``jobs``: only these, by their ids. ``where``: state, label, region, type, tag, error_code, since.
+        """
+        return self._send(calls.plan_destroy(fleet, jobs, where))
+
+    def destroy(
+        self, fleet: str, *, confirm: str, jobs: Sequence[str] | None = None, **where: str | None
+    ) -> Destroyed:
+        """Delete the instances of a fleet's jobs, and cancel what is not bought, as :meth:`plan_destroy` showed it.
+
+        Raises:
+            Refused: what would go has changed since, or the confirmation is older than 15 minutes. Nothing was done.
+
+        """
+        return self._send(calls.destroy(fleet, jobs, where, confirm))
 
     def add_webhook(self, url: str, kinds: Sequence[str] | None = None) -> NewWebhook:
         """Add an endpoint, told of what happens from now on (all kinds, or these). No other answer has its secret.
@@ -526,6 +576,10 @@ class AsyncClient:
         """Cancel what is not bought yet; returns how many jobs ended, and how many end once they can."""
         return await self._send(calls.cancel(ref))
 
+    async def extend_ttl(self, ref: str, by: str | int) -> Extended:
+        """Lengthen a fleet's time to live; see :meth:`Client.extend_ttl`."""
+        return await self._send(calls.extend_ttl(ref, by))
+
     async def page(
         self, *, fleet: str | None = None, limit: int = PAGE, after: str | None = None, **where: str | None
     ) -> Page:
@@ -572,6 +626,38 @@ class AsyncClient:
     async def rate_windows(self) -> list[RateWindow]:
         """Return what the rate limits still allow."""
         return list((await self._send(calls.rate_windows())).rate_windows)
+
+    async def pause(
+        self, fleet: str | None = None, *, account: str | None = None, everything: bool = False
+    ) -> Hold:
+        """Pause a fleet, an account or everything: after the answer nothing of it is sent. What waits is kept."""
+        return await self._send(calls.hold("pause", fleet, account, everything=everything))
+
+    async def resume(
+        self, fleet: str | None = None, *, account: str | None = None, everything: bool = False
+    ) -> Hold:
+        """Let a paused fleet, account or everything go on."""
+        return await self._send(calls.hold("resume", fleet, account, everything=everything))
+
+    async def plan_destroy(
+        self, fleet: str, *, jobs: Sequence[str] | None = None, **where: str | None
+    ) -> DestroyPlan:
+        """Return what a destroy of a fleet would do, and the ``confirm`` for exactly that. Nothing is done.
+
+        ``jobs``: only these, by their ids. ``where``: state, label, region, type, tag, error_code, since.
+        """
+        return await self._send(calls.plan_destroy(fleet, jobs, where))
+
+    async def destroy(
+        self, fleet: str, *, confirm: str, jobs: Sequence[str] | None = None, **where: str | None
+    ) -> Destroyed:
+        """Delete the instances of a fleet's jobs, and cancel what is not bought, as :meth:`plan_destroy` showed it.
+
+        Raises:
+            Refused: what would go has changed since, or the confirmation is older than 15 minutes. Nothing was done.
+
+        """
+        return await self._send(calls.destroy(fleet, jobs, where, confirm))
 
     async def add_webhook(self, url: str, kinds: Sequence[str] | None = None) -> NewWebhook:
         """Add an endpoint; see :meth:`Client.add_webhook`."""

@@ -1,5 +1,6 @@
 """Running the HTTP service: its socket, its keys, and where clients find it."""
 
+import gc
 import hmac
 import os
 import signal
@@ -150,7 +151,16 @@ def _run(app: FastAPI, bound: socket.socket, settings: Settings, ending: threadi
     # uvicorn raises the signal that ended it once more, for whoever was there before; nobody is.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
+    _spare_collector()
     _Server(config, ending).run(sockets=[bound])
+
+
+def _spare_collector() -> None:
+    """Take what was made until now out of garbage collection: most of it lives for ever."""
+    # A full collection would walk all of it again and again, and no call is answered meanwhile: with 50 calls a second
+    # some waited 0.1 to 0.25 s for it.
+    gc.collect()
+    gc.freeze()
 
 
 def _refuse_short_key(settings: Settings) -> None:

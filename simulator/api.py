@@ -83,8 +83,14 @@ def _understand(world: World, request: SimRequest) -> Asked:
     body = _json_object(request.body) if request.method in ("POST", "PUT") else {}
     path = request.path.removeprefix("/v4beta").removeprefix("/v4")
     label = (body or {}).get("label") if route == INSTANCES else _label(world, route, ident)
+    region = (body or {}).get("region")
     call = Call(
-        request.method, route, path, label if isinstance(label, str) else None, token.value if token else None
+        method=request.method,
+        route=route,
+        path=path,
+        label=label if isinstance(label, str) else None,
+        token=token.value if token else None,
+        region=region if isinstance(region, str) else None,
     )
     return Asked(request, route, ident, endpoint, token, body, call)
 

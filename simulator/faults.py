@@ -79,6 +79,7 @@ class Call:
     path: str
     label: str | None
     token: str | None
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class Rule:
     delay: float = 0.0
     how: Down = "reset"
     reason: str | None = None
+    region: str | None = None
 
     def shown(self) -> dict[str, Any]:
         """The rule as a mapping."""
@@ -127,7 +129,7 @@ def parse_rule(values: object, *, now: float) -> Rule:
 
 _NUMBERS = ("probability", "after", "delay", "start")
 _OPTIONAL_NUMBERS = ("lasts", "count")
-_TEXTS = ("method", "route", "label", "token", "reason")
+_TEXTS = ("method", "route", "label", "token", "reason", "region")
 
 
 def _number(values: Mapping[str, Any], key: str, default: float) -> float:
@@ -235,4 +237,5 @@ def _matches(rule: Rule, call: Call, now: float) -> bool:
         and (rule.route in ("*", call.route) or fnmatchcase(call.path, rule.route))
         and (rule.label is None or fnmatchcase(call.label or "", rule.label))
         and rule.token in (None, call.token)
+        and rule.region in (None, call.region)
     )

@@ -4,6 +4,7 @@ A task is a wake-up that carries an id. Time lives in the rows, so there is no c
 result; see docs/explanation for what was measured.
 """
 
+import gc
 import logging
 import signal
 import threading
@@ -36,11 +37,12 @@ from worker.crew import Crew, Own
 from worker.deliver import SENDERS, Deliver
 from worker.egress import Egress
 from worker.engine import Engine, Identity, Parts
+from worker.expire import Expire
 from worker.lookup import Lookup
 from worker.loop import Chore, Loop
 from worker.reconcile import Reconcile
 from worker.refresh import Refresh
-from worker.removal import Removal
+from worker.removal import AT_ONCE, Removal
 from worker.sweep import Intake, Sweep
 from worker.watch import Watch
 
@@ -255,10 +257,11 @@ def build_chores(engine: Engine, cache: CatalogCache, guards: Guards) -> list[Ch
         Refresh(engine, cache.offer),
         Watch(engine),
         Lookup(engine),
-        Removal(engine),
+        Removal(engine, at_once=AT_ONCE),
         Reconcile(engine),
         Sweep(engine),
         Intake(engine, guards),
+        Expire(engine),
     ]
 
 
@@ -388,6 +391,10 @@ def run(config: WorkerConfig, log: Log) -> int:
         quiet=True,
     )
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # What the start made never goes: looking through it again and again stops every thread for a moment, and a create
+    # that waits for that moment is late for its window's opening.
+    gc.collect()
+    gc.freeze()
     log.info("worker starts", threads=config.threads, api=config.api_url)
     try:
         worker.start()

@@ -28,13 +28,14 @@ from api_client import (
 from jobs import admission, backoff, fleets, places, resting, transitions
 from jobs.admission import CREATE, Admission, Heard
 from jobs.catalog import Catalog
+from jobs.choices import Choice, price_of, rest
 from jobs.database import Database, Transaction
 from jobs.identity import installation_tag
 from jobs.passwords import generate_password
 from jobs.records import JobRecord
 from jobs.requests import GroupRequest
 from jobs.states import Event, State
-from jobs.transitions import Reason
+from jobs.transitions import FALL_BACK_ON, Present, Reason
 from jobs.validation import Spec, judge, spec_of
 from jobs.vault import UnreadableSecretError, Vault
 from jobs.windows import Call, RateFacts, taught
@@ -61,8 +62,9 @@ _BACKLOG_SECONDS: Final = 0.02
 _MOST_GROUPS: Final = 256
 _MOST_PAGES: Final = 1000
 _OUR_200: Final = "our own 200"
-_OF_OURS: Final = {"count", "name", "label_pattern", "tags", "reveal_root_pass"}
-_NOT_SENT_AS_ASKED: Final = _OF_OURS | {"root_pass", "user_data", "stackscript_data"}
+_OF_OURS: Final = {"count", "name", "label_pattern", "tags", "reveal_root_pass", "regions", "prefer"}
+_AS_OF_THE_JOB: Final = {"type", "region"}
+_NOT_SENT_AS_ASKED: Final = _OF_OURS | _AS_OF_THE_JOB | {"root_pass", "user_data", "stackscript_data"}
 
 
 class SnoozeError(Exception):
@@ -235,13 +237,23 @@ class Engine:
         if job.send_before is not None and tx.now > job.send_before:
             transitions.given_back(tx, job, "the grant came too late for its window", actor=self.actor)
             return None
+        if grant.held:
+            transitions.given_back(tx, job, "paused", actor=self.actor)
+            return None
         aged = self._aged(tx, job, wish.since)
         request = self._prepare(tx, job, wish.catalog)
         if isinstance(request, Reason):
-            event = Event.ERASED if request.code == "credentials_erased" else Event.TURNED_INVALID
-            transitions.ended_waiting(tx, job, event, request, actor=self.actor)
+            self._cannot_be_sent(tx, job, request, wish.catalog)
             return None
         return Claimed(job, request, aged, sick=grant.sick)
+
+    def _cannot_be_sent(self, tx: Transaction, job: JobRecord, why: Reason, catalog: Catalog | None) -> None:
+        event = Event.ERASED if why.code == "credentials_erased" else Event.TURNED_INVALID
+        following = self._following(tx, job, catalog) if why.code in FALL_BACK_ON else None
+        if following is not None:
+            transitions.fell_back(tx, job, why, following, actor=self.actor)
+        else:
+            transitions.ended_waiting(tx, job, event, why, actor=self.actor)
 
     def _is_mine(self, job: JobRecord) -> bool:
         # A grant is for one token: with another it would spend the wrong window, or buy in the wrong account.
@@ -275,12 +287,8 @@ class Engine:
 
     def _prepare(self, tx: Transaction, job: JobRecord, catalog: Catalog | None) -> InstanceCreate | Reason:
         group, sealed, erased = self._load_group(tx, job)
-        fault = (
-            None
-            if catalog is None
-            else self.verdict(spec_of(group), _ById(catalog), tx.now.date().toordinal())
-        )
-        if fault is not None:
+        fault = None if catalog is None else self._judge(tx, group, Choice(job.type, job.region), catalog)
+        if fault is not None and not self._sent_all_the_same(tx, job, fault, catalog):
             return fault
         try:
             secrets = self._open(sealed, job.group_index)
@@ -291,6 +299,26 @@ class Engine:
                 "credentials_erased", "the secrets given with the request were erased; give them again"
             )
         return self._request(job, group, secrets)
+
+    def _judge(self, tx: Transaction, group: GroupRequest, choice: Choice, catalog: Catalog) -> Reason | None:
+        return self.verdict(spec_of(group, choice), _ById(catalog), tx.now.date().toordinal())
+
+    def _sent_all_the_same(
+        self, tx: Transaction, job: JobRecord, why: Reason, catalog: Catalog | None
+    ) -> bool:
+        """Whether only the API's own no can tell: after an unknown send nothing else may be taken before that."""
+        sticky = job.last_unknown_at is not None and job.ending is None and why.code in FALL_BACK_ON
+        return sticky and self._following(tx, job, catalog) is not None
+
+    def _following(self, tx: Transaction, job: JobRecord, catalog: Catalog | None) -> Present | None:
+        """Return what the request names to be taken next: the first alternative left that the catalog allows."""
+        group = self._load_group(tx, job).request
+        for index, choice in rest(group, job.region, job.choice, catalog):
+            if catalog is None or self._judge(tx, group, choice, catalog) is None:
+                price = price_of(group, choice, catalog)
+                hourly = job.reserved_microusd if price is None else price.hourly
+                return Present(index, choice.type, choice.region, hourly)
+        return None
 
     def _open(self, sealed: bytes | None, position: int) -> dict[str, Any]:
         if sealed is None:
@@ -307,9 +335,8 @@ class Engine:
             exclude_defaults=True,
         )
         tags = (*group.tags, installation_tag(self.identity.installation), str(job.tag))
-        values |= {"label": job.label, "tags": tags, "booted": group.booted} | self._credentials(
-            group, secrets
-        )
+        values |= {"label": job.label, "type": job.type, "region": job.region}
+        values |= {"tags": tags, "booted": group.booted} | self._credentials(group, secrets)
         return InstanceCreate.model_validate(values)
 
     def _credentials(self, group: GroupRequest, secrets: dict[str, Any]) -> dict[str, Any]:
@@ -417,13 +444,27 @@ class Engine:
         if isinstance(outcome, LabelInUse) or job.last_unknown_at is not None:
             return self._inconclusive(tx, job, outcome)
         if isinstance(outcome, Refused):
-            return transitions.refused(tx, job, outcome.why, actor=self.actor)
+            return self._refused(tx, job, outcome.why)
         if job.ending == "cancel":
             return transitions.cancelled(tx, job, actor=self.actor)
         return self._requeue(tx, job, outcome)
 
+    def _refused(self, tx: Transaction, job: JobRecord, why: Reason) -> JobRecord | None:
+        following = self._instead(tx, job, why)
+        if following is None:
+            return transitions.refused(tx, job, why, actor=self.actor)
+        return transitions.fell_back(tx, job, why, following, actor=self.actor)
+
+    def _instead(self, tx: Transaction, job: JobRecord, why: Reason) -> Present | None:
+        """Return what is taken in place of what the API refused; None: nothing."""
+        if why.code not in FALL_BACK_ON or job.ending is not None:
+            return None
+        return self._following(tx, job, self.parts.catalogs(self.identity.account_id))
+
     def _inconclusive(self, tx: Transaction, job: JobRecord, outcome: Outcome) -> JobRecord | None:
-        ending = "fail" if isinstance(outcome, Refused) else None
+        ending = None
+        if isinstance(outcome, Refused) and self._instead(tx, job, outcome.why) is None:
+            ending = "fail"
         why = Reason("rate_limited", "429") if isinstance(outcome, Limited | Created) else outcome.why
         return transitions.inconclusive(tx, job, why, actor=self.actor, ending=ending, run_after=tx.now)
 

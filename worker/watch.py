@@ -103,11 +103,15 @@ class Watch:
                 self._time_out(tx, job, found.get(job.linode_id or 0))
 
     def _is_late(self, job: JobRecord, now: datetime) -> bool:
-        return job.created_at is not None and job.created_at < now - self._engine.pace.boot_timeout
+        return job.created_at is not None and job.created_at < now - self._boot_timeout(job)
+
+    def _boot_timeout(self, job: JobRecord) -> timedelta:
+        own = job.boot_timeout_seconds
+        return self._engine.pace.boot_timeout if own is None else timedelta(seconds=own)
 
     def _time_out(self, tx: Transaction, job: JobRecord, instance: Instance | None) -> None:
         status = "not listed" if instance is None else instance.status
-        words = f"not running {self._engine.pace.boot_timeout} after its create; the API says {status}"
+        words = f"not running {self._boot_timeout(job)} after its create; the API says {status}"
         transitions.lost(
             tx, job, Event.BOOT_TIMED_OUT, Reason("boot_timeout", words), actor=self._engine.actor
         )

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nodewright.cli import accounts, fleets, keys, operate, plans, resolve, show, tenants, webhooks
+from nodewright.cli import (
+    accounts,
+    destroy,
+    fleets,
+    holds,
+    keys,
+    operate,
+    plans,
+    resolve,
+    show,
+    tenants,
+    webhooks,
+)
 from nodewright.cli.errors import EXPECTED, report
 
 
@@ -95,6 +107,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "jobs": show.jobs,
         "show": show.show,
         "cancel": fleets.cancel,
+        "destroy": destroy.destroy,
     },
     "Operate": {
         "resolve": resolve.resolve,
@@ -103,6 +116,8 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "worker": operate.worker,
         "migrate": operate.migrate,
         "doctor": operate.doctor,
+        "pause": holds.pause,
+        "resume": holds.resume,
     },
 }
 

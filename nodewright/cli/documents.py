@@ -114,6 +114,13 @@ def split_tags(text: str | None) -> list[str] | None:
     return None if text is None else [tag.strip() for tag in text.split(",") if tag.strip()]
 
 
+def split_members(text: str | None) -> str | list[str] | None:
+    """Return one name, or the alternatives of ``a,b``."""
+    if text is None or "," not in text:
+        return text
+    return [name.strip() for name in text.split(",")]
+
+
 def read_option_file(option: str, path: Path) -> str:
     """Return the text of a file that an option names.
 

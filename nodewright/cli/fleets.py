@@ -7,7 +7,14 @@ from typing import Any, Final
 import typer
 
 from nodewright.cli import options as opt
-from nodewright.cli.documents import Typed, read_keys, read_user_data, split_tags, typed_document
+from nodewright.cli.documents import (
+    Typed,
+    read_keys,
+    read_user_data,
+    split_members,
+    split_tags,
+    typed_document,
+)
 from nodewright.cli.errors import OK, OTHERWISE
 from nodewright.cli.options import FleetRef, Json, connect
 from nodewright.cli.output import console, counted, job_table, print_json, program, states_line
@@ -49,8 +56,8 @@ def submit(  # noqa: PLR0913 - one parameter per option
     """
     spec = {
         "count": count,
-        "type": type_,
-        "region": region,
+        "type": split_members(type_),
+        "region": split_members(region),
         "image": image,
         "label_pattern": label_pattern,
         "tags": split_tags(tags),

@@ -42,8 +42,10 @@ FleetFile = Annotated[
 ]
 Name = Annotated[str | None, typer.Option(help="The fleet's name; labels are made from it.")]
 Count = Annotated[int | None, typer.Option(parser=whole_number, metavar="N", help="How many instances.")]
-Type = Annotated[str | None, typer.Option("--type", help="The plan, such as g6-nanode-1.")]
-Region = Annotated[str | None, typer.Option(help="The region, such as us-east.")]
+Type = Annotated[
+    str | None, typer.Option("--type", help="The plan, such as g6-nanode-1, or alternatives: a,b.")
+]
+Region = Annotated[str | None, typer.Option(help="The region, such as us-east, or alternatives: a,b.")]
 Image = Annotated[str | None, typer.Option(help="The image, such as linode/debian12.")]
 LabelPattern = Annotated[
     str | None, typer.Option(metavar="PATTERN", help="How labels are made. Default: `{name}-{index:04d}`.")

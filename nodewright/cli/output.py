@@ -148,20 +148,31 @@ def fleet_table(fleets: Iterable[Fleet]) -> Table:
     table = grid("FLEET", "COUNT", "STATES", "SUBMITTED", right=["COUNT"])
     for fleet in fleets:
         submitted = str(fleet.to_json().get("created_at") or "")[:19].replace("T", " ")
-        table.add_row(fleet.name, str(fleet.count), states_line(fleet.states), submitted)
+        table.add_row(
+            fleet.name, str(fleet.count), f"{states_line(fleet.states)}{held_note(fleet)}", submitted
+        )
     return table
+
+
+def held_note(fleet: Fleet) -> str:
+    """Return `` · paused`` where a person has paused the fleet, else nothing."""
+    return " · paused" if fleet.held_at else ""
 
 
 def job_table(jobs: Iterable[Job]) -> Table:
     """Return jobs as a table: their error where they have one."""
     table = grid("LABEL", "STATE", "LINODE", "IPV4", "REGION", right=["LINODE"])
     rows = list(jobs)
+    several_types = len({job.type for job in rows}) > 1
+    if several_types:
+        table.add_column("TYPE", overflow="fold")
     with_errors = any(job.error for job in rows)
     if with_errors:
         table.add_column("ERROR", overflow="fold", ratio=1)
     for job in rows:
         cells = (job.label, state_text(job.state), str(job.linode_id or ""), job.ipv4 or "", _region(job))
-        table.add_row(*cells, *((error_text(job),) if with_errors else ()))
+        more = [job.type] if several_types else []
+        table.add_row(*cells, *more, *((error_text(job),) if with_errors else ()))
     return table
 
 

@@ -9,7 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from nodewright.cli import options as opt
-from nodewright.cli.documents import Typed, read_keys, read_user_data, split_tags, typed_document
+from nodewright.cli.documents import (
+    Typed,
+    read_keys,
+    read_user_data,
+    split_members,
+    split_tags,
+    typed_document,
+)
 from nodewright.cli.errors import BAD_INPUT, OK, OTHERWISE
 from nodewright.cli.options import Json, connect
 from nodewright.cli.output import console, counted, grid, print_json, program
@@ -20,6 +27,7 @@ from nodewright.settings import Settings
 EXIT_CODES: Final = {"accept": OK, "accept_some": OTHERWISE, "refuse": BAD_INPUT}
 _SHOWN_LINES: Final = 12
 _SHOWN_FINDINGS: Final = 8
+_SHOWN_OTHERS: Final = 3
 _CENTS: Final = 0.1
 """Below this an amount is shown to the hundredth of a cent."""
 
@@ -47,8 +55,8 @@ def plan(  # noqa: PLR0913 - one parameter per option
     """
     spec = {
         "count": count,
-        "type": type_,
-        "region": region,
+        "type": split_members(type_),
+        "region": split_members(region),
         "image": image,
         "label_pattern": label_pattern,
         "tags": split_tags(tags),
@@ -73,10 +81,13 @@ def confirm(client: Client, typed: Typed, settings: Settings) -> bool:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return True
     made = client.plan(typed.document)
-    if made.verdict == "refuse" or Decimal(str(made.hourly_usd)) <= settings.confirm_hourly_usd:
+    most = max(made.hourly_usd, made.most_hourly_usd or 0.0)
+    if made.verdict == "refuse" or Decimal(str(most)) <= settings.confirm_hourly_usd:
         return True
     show_plan(console(), made, typed)
-    return typer.confirm(f"Submit it for {money(made.hourly_usd)} an hour?", default=False)
+    return typer.confirm(
+        f"Submit it for {'at most ' if most > made.hourly_usd else ''}{money(most)} an hour?", default=False
+    )
 
 
 def show_plan(out: Console, made: Plan, typed: Typed) -> None:
@@ -105,12 +116,18 @@ def _costs(made: Plan) -> Table:
         note = f"{wrong} refused" if wrong else "with backups" if line.backups_hourly_usd else ""
         prices = (money(line.hourly_usd), money(line.monthly_usd)) if line.accepted else ("", "")
         table.add_row(sign, str(line.count), line.type, line.region, *prices, note)
+        for other in line.alternatives[:_SHOWN_OTHERS]:
+            table.add_row("", "", f"or {other.type}", other.region, "", "", "", style="dim")
+        if more := line.alternatives[_SHOWN_OTHERS:]:
+            table.add_row("", "", f"or {len(more)} more", "", "", "", "", style="dim")
     rest = made.lines[_SHOWN_LINES:]
     if rest:
         table.add_row("", str(sum(line.count for line in rest)), f"… {len(rest)} more lines", "", "", "", "")
     table.add_section()
     total = (money(made.hourly_usd), money(made.monthly_usd))
     table.add_row("", str(made.accepted), "accepted", "", *total, "", style="bold")
+    if made.most_hourly_usd is not None and made.most_hourly_usd > made.hourly_usd:
+        table.add_row("", "", "at most", "", money(made.most_hourly_usd), money(made.most_monthly_usd), "")
     return table
 
 

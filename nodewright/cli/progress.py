@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nodewright.cli.output import STATE_STYLES, counted, life_order, state_text, states_line
+from nodewright.cli.output import STATE_STYLES, counted, held_note, life_order, state_text, states_line
 from nodewright.client import (
     SETTLED,
     Alarm,
@@ -83,7 +83,7 @@ def picture(fleet: Fleet, pace: Pace, elapsed: float) -> RenderableType:
             total=fleet.count, completed=count, width=40, complete_style=style, finished_style=style
         )
         table.add_row(state_text(state), bar, str(count))
-    heading = Text.assemble((fleet.name, "bold"), f"  {counted(fleet.count)}")
+    heading = Text.assemble((fleet.name, "bold"), f"  {counted(fleet.count)}{held_note(fleet)}")
     return Group(heading, table, Text(summary(fleet, pace, elapsed), style="dim"))
 
 
@@ -130,14 +130,14 @@ def viewer(console: Console) -> Iterator[View]:
 class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._last: dict[str, int] | None = None
+        self._last: tuple[dict[str, int], str] | None = None
 
     def __call__(self, fleet: Fleet, pace: Pace, elapsed: float) -> None:
-        if fleet.states != self._last:
-            self._last = fleet.states
-            self._console.print(
-                f"{fleet.name}: {states_line(fleet.states)} · {summary(fleet, pace, elapsed)}"
-            )
+        shown = (fleet.states, held_note(fleet))
+        if shown != self._last:
+            self._last = shown
+            states = f"{states_line(fleet.states)}{held_note(fleet)}"
+            self._console.print(f"{fleet.name}: {states} · {summary(fleet, pace, elapsed)}")
 
 
 class Follower:

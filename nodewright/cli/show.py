@@ -1,5 +1,7 @@
 """The commands that only read: fleets, jobs, show."""
 
+from collections.abc import Iterator
+from datetime import timedelta
 from itertools import islice
 from typing import Annotated, Any, Final
 
@@ -13,9 +15,11 @@ from nodewright.cli.fleets import fleet_document
 from nodewright.cli.options import Csv, Json, connect
 from nodewright.cli.output import (
     console,
+    counted,
     error_text,
     fleet_table,
     grid,
+    held_note,
     job_table,
     print_job_csv,
     print_job_json,
@@ -24,7 +28,7 @@ from nodewright.cli.output import (
     state_text,
     states_line,
 )
-from nodewright.client import Client, Fleet, JobDetail, NotFound, TimelineEvent
+from nodewright.client import Asked, Client, Fleet, JobDetail, NotFound, TimelineEvent
 from nodewright.failures import BadInput
 
 CHUNK: Final = 200
@@ -42,6 +46,7 @@ _SHOWN_FACTS: Final = (
     "ipv6",
     "attempt",
     "sends",
+    "expires_at",
 )
 
 Limit = Annotated[
@@ -98,17 +103,33 @@ def _print_tables(found: Any) -> None:  # noqa: ANN401 - an iterator of jobs
 def show(
     ref: Annotated[str, typer.Argument(metavar="ID", help="A job's id, or a fleet's id or name.")],
     *,
+    extend_ttl: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION", help="Let a fleet live longer first, by 90m, 2h or 3d. Asks no more."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show a job with its timeline, or a fleet with its jobs."""
     with connect() as client:
-        found = _find(client, ref)
+        found = _find(client, ref) if extend_ttl is None else _extend(client, ref, extend_ttl, json=json)
         if isinstance(found, Fleet):
             _show_fleet(client, found, json=json)
         elif json:
             print_json({"job": found.to_json()})
         else:
             _show_job(found)
+
+
+def _extend(client: Client, ref: str, by: str, *, json: bool) -> Fleet:
+    try:
+        done = client.extend_ttl(ref, by)
+    except NotFound:
+        raise BadInput(f"there is no fleet {ref!r}; see `nodewright fleets`") from None
+    if not json:
+        console().print(f"{counted(done.extended)} of {done.fleet.name} live longer by {by}.")
+    return done.fleet
 
 
 def _find(client: Client, ref: str) -> JobDetail | Fleet:
@@ -126,8 +147,24 @@ def _show_fleet(client: Client, fleet: Fleet, *, json: bool) -> None:
     if json:
         print_json(fleet_document(client, fleet))
         return
-    console().print(f"Fleet {fleet.name} ({fleet.id}): {states_line(fleet.states)}\n")
+    console().print(f"Fleet {fleet.name} ({fleet.id}): {states_line(fleet.states)}{held_note(fleet)}")
+    if fleet.held_at:
+        console().print(f"Paused since {fleet.held_at}; go on with: {program()} resume {fleet.name}")
+    for words in _circumstances(fleet):
+        console().print(words)
+    console().print()
     _print_tables(client.jobs(fleet=fleet.id))
+
+
+def _circumstances(fleet: Fleet) -> Iterator[str]:
+    if fleet.stopped_at is not None:
+        yield f"Stopped at {fleet.stopped_at}: {fleet.stop_reason}."
+    if fleet.not_before is not None:
+        yield f"Nothing is sent before {fleet.not_before}."
+    if fleet.deadline is not None:
+        yield f"What is not bought by {fleet.deadline} ends."
+    if fleet.ttl_seconds is not None:
+        yield f"Each instance is deleted {timedelta(seconds=fleet.ttl_seconds)} after its create."
 
 
 def _show_job(job: JobDetail) -> None:
@@ -139,6 +176,8 @@ def _show_job(job: JobDetail) -> None:
     for name in _SHOWN_FACTS:
         if facts.get(name) is not None:
             table.add_row(name, str(facts[name]))
+    if job.asked is not None and len(job.asked.types) * len(job.asked.regions) > 1:
+        table.add_row("asked for", _asked(job.asked))
     table.add_row("tag", f"nw:{job.id}.{facts.get('attempt')}")
     out.print(table)
     out.print()
@@ -146,6 +185,11 @@ def _show_job(job: JobDetail) -> None:
         _print_story(out, job)
     else:
         out.print(_timeline(job))
+
+
+def _asked(asked: Asked) -> str:
+    regions = ("over " if asked.spread else "in ") + (", " if asked.spread else " or ").join(asked.regions)
+    return f"{' or '.join(asked.types)} {regions}"
 
 
 def _print_story(out: Console, job: JobDetail) -> None:

@@ -91,5 +91,6 @@ def _with_scope(scope: str) -> Callable[[Principal], Principal]:
 Submitter = Annotated[Principal, Depends(_with_scope("submit"))]
 Reader = Annotated[Principal, Depends(_with_scope("read"))]
 Operator = Annotated[Principal, Depends(_with_scope("operate"))]
+Admin = Annotated[Principal, Depends(_with_scope("admin"))]
 PageReader = Annotated[Principal | None, Depends(require_reader)]
 Overseer = Annotated[Principal | None, Depends(require_overseer)]

@@ -61,10 +61,11 @@ Tag = Annotated[str | None, _text("A tag that the fleet's document gives the job
 ErrorCode = Annotated[str | None, _text("Why it ended or waits.")]
 _DAY: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME: Final = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+SINCE: Final = f"^{_DAY}([Tt ]{_TIME})?$"
 Since = Annotated[
     str | None,
     Query(
-        pattern=f"^{_DAY}([Tt ]{_TIME})?$",
+        pattern=SINCE,
         description="Submitted then or later, as `2026-03-01` or `2026-03-01T12:00:00Z`; without an offset it is UTC.",
     ),
 ]
@@ -97,7 +98,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - one parameter per filter
         region=region,
         tag=tag,
         error_code=error_code,
-        since=_moment(since),
+        since=moment_of(since),
     )
     asked = {**where.to_json(), **({} if fleet is None else {"fleet": fleet})}
     place = unseal(after, asked)
@@ -116,7 +117,8 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - one parameter per filter
     return JSONResponse({"jobs": [_only(row, wanted) for row in rows], "next": more})
 
 
-def _moment(text: str | None) -> datetime | None:
+def moment_of(text: str | None) -> datetime | None:
+    """Return the moment that ``since`` names. Raises the refusal of what names none."""
     if text is None:
         return None
     try:

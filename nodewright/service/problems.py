@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
+from jobs.destruction import ConfirmationRefused
 from jobs.hooks import TooManyWebhooks, WebhookDisabled
 from jobs.requests import InvalidRequest, RequestFault, nearest, printable
 from jobs.service import (
@@ -19,6 +20,7 @@ from jobs.service import (
     FleetRefused,
     IdempotencyConflict,
     NotFound,
+    NoTimeToLive,
     NotUncertain,
     SecretsRefused,
 )
@@ -159,11 +161,13 @@ _TRANSLATIONS: Final[dict[type[Exception], Callable[[Any], Problem]]] = {
     CatalogUnavailable: _no_catalog,
     IdempotencyConflict: lambda error: Problem(HTTPStatus.CONFLICT, "idempotency_conflict", str(error)),
     NotUncertain: lambda error: Problem(HTTPStatus.CONFLICT, "not_uncertain", str(error)),
+    NoTimeToLive: lambda error: Problem(HTTPStatus.CONFLICT, "no_ttl", str(error)),
     AccountPaused: lambda error: Problem(HTTPStatus.CONFLICT, error.code, f"the account is paused: {error}"),
     SecretsRefused: lambda error: Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "secrets_refused", str(error)),
     TooManyWebhooks: lambda error: Problem(HTTPStatus.CONFLICT, "too_many_webhooks", str(error)),
     WebhookDisabled: lambda error: Problem(HTTPStatus.CONFLICT, "webhook_disabled", str(error)),
     OperationalError: _database_away,
+    ConfirmationRefused: lambda error: Problem(HTTPStatus.CONFLICT, error.code, str(error)),
     RequestValidationError: _parameters,
     HTTPException: _http,
 }

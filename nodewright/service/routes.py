@@ -2,13 +2,13 @@
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from nodewright.service import catalog, events, fleets, jobs, operating, webhooks
+from nodewright.service import catalog, destroy, events, fleets, holds, jobs, lifetimes, operating, webhooks
 from nodewright.service.limits import known_parameters, within_rate
 
 
 def install(app: FastAPI) -> None:
     """Put the routes of ``/v1`` on ``app``."""
     router = APIRouter(prefix="/v1", dependencies=[Depends(within_rate), Depends(known_parameters)])
-    for part in (fleets, events, jobs, catalog, operating, webhooks):
+    for part in (fleets, events, jobs, catalog, operating, holds, destroy, lifetimes, webhooks):
         part.install(router)
     app.include_router(router)

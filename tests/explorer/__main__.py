@@ -171,8 +171,43 @@ def twisted() -> Iterator[tuple[Schedule, int]]:
         fault = {"action": action, "method": "DELETE", "route": "/linode/instances/*", "count": 2}
         yield Schedule(cancel=12, replies=(Reply("slow"),), extra=(fault,)), 1
         yield Schedule(cancel=13, extra=(fault,)), 1
+    yield from lives()
+    yield from pauses()
     yield Schedule(cancel=12, replies=(Reply("reset_after", "yes"),)), 1
     yield Schedule(cancel=30, replies=(Reply("reset_after", "no"), Reply("throttle"))), 0
+
+
+def pauses() -> Iterator[tuple[Schedule, int]]:
+    """Everything is paused for a while, at each state before the instance, with crashes around it."""
+    for world in ("paused_queued", "paused_dispatched", "paused_creating"):
+        for reply in (Reply(), Reply("throttle"), *UNKNOWN):
+            yield Schedule(world=world, replies=(reply,)), 1
+    for reply in UNKNOWN:
+        yield Schedule(world="paused_uncertain", replies=(reply,)), 1
+    yield Schedule(world="paused_creating", replies=(Reply("slow"),), freeze=3), 0
+
+
+def lives() -> Iterator[tuple[Schedule, int]]:
+    """What comes after the create: retries, destroys, lives and deadlines that end, with crashes around them."""
+    stuck = {"action": "boot_stuck", "method": "POST", "route": "/linode/instances", "count": 1}
+    lost_delete = {"action": "reset_after", "method": "DELETE", "route": "/linode/instances/*", "count": 1}
+    for first in (Reply("no_capacity"), Reply("plan_limit")):
+        yield Schedule(world="retry", replies=(first,)), 1
+    for second in UNKNOWN:
+        yield Schedule(world="retry", replies=(Reply("no_capacity"), second)), 1
+    for faults in ((stuck,), (stuck, lost_delete)):
+        for world in ("retry", "retry_then_destroy", "destroy_failed", "ttl_failed"):
+            yield Schedule(world=world, extra=faults), 1
+    for world in ("destroy_running", "destroy_booting", "ttl_running", "ttl_booting"):
+        yield Schedule(world=world), 1
+        yield Schedule(world=world, extra=(lost_delete,), replies=(UNKNOWN[1],)), 1
+    for world in ("deadline_queued", "deadline_dispatched", "stopped_queued", "stopped_dispatched"):
+        for reply in (Reply(), Reply("throttle"), *UNKNOWN):
+            yield Schedule(world=world, replies=(reply,)), 1
+    for reply in (*UNKNOWN, Reply("reset_after", "yes")):
+        yield Schedule(world="deadline_uncertain", replies=(reply,)), 1
+    for world in ("intake_deadline", "intake_stopped"):
+        yield Schedule(world=world), 1
 
 
 @cache

@@ -222,11 +222,15 @@ class Machine:
         self.inbox: deque[str] = deque()
         self.frozen: Frozen | None = None
         self.twisted = False
+        self.again = True
+        """Whether a twist of two acts has its second one still to come."""
         self.deaf = False
         self.committed_at: dict[int, float] = {}
         self.spec: dict[str, Any] = dict(_SPEC)
         self.seal_with: Vault | None = None
         self.held_catalog: Catalog | None = None
+        self.paused: tuple[float, int] | None = None
+        """Since when everything is paused, and how many creates had been begun by then."""
         self.catalog = _catalog()
         self.world = _world(schedule)
         self.database = database
@@ -258,6 +262,11 @@ class Machine:
         if kind != "commit":  # inside a transaction SQLite would make the other writer wait for this one
             self._interfere()
             self.freezing(kind)
+
+    def check(self, holds: bool, promise: str) -> None:
+        """Raise a violation where a promise does not hold."""
+        if not holds:
+            raise Violation(promise)
 
     def freezing(self, kind: str) -> None:
         """Freeze the process here, if the schedule says so."""
@@ -307,6 +316,8 @@ class Machine:
                 raise Violation(f"ended as {state} while instance {alive[0].ident} exists")
             if ended:
                 self.ended_before.add(job_id)
+            else:
+                self.ended_before.discard(job_id)  # a retry opened it again
 
     ended_before: set[str]
 
@@ -364,7 +375,7 @@ class Machine:
 
     def _submit(self) -> None:
         twist, world = TWISTS[self.schedule.world], self.schedule.world
-        if world in {"intake", "intake_bad", "intake_cancel", "lost_key"}:
+        if world.startswith("intake") or world == "lost_key":
             twist.start(self)
         with self.quietly():
             request = parse_request(self.spec)
@@ -641,7 +652,16 @@ def fingerprint_of(machine: Machine) -> str:
         )
     rules = [remaining(counted) for counted in world.faults.rules]
     agenda = [(due, str(what)) for due, *what in world._agenda]
-    left = (list(machine.inbox), machine.time, agenda, rules, machine.cancelled_at is None, machine.twisted)
+    left = (
+        list(machine.inbox),
+        machine.time,
+        agenda,
+        rules,
+        machine.cancelled_at is None,
+        machine.twisted,
+        machine.paused,
+        machine.again,
+    )
     digest.update(repr(left).encode())
     return digest.hexdigest()
 

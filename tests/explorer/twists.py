@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from cryptography.fernet import Fernet
 from sqlalchemy import insert, select, update
 
-from jobs import house, tenants
+from jobs import holds, house, tenants, transitions
+from jobs.database import Transaction
 from jobs.queries import CATALOG_KINDS
-from jobs.records import accounts, chores, installation, jobs
-from jobs.states import State
+from jobs.records import JobRecord, accounts, chores, installation, jobs
+from jobs.states import Event, State
+from jobs.transitions import Reason
 from jobs.vault import Vault
 from simulator import Token
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 RUNNING = frozenset({State.RUNNING})
 _FOREIGN = {"label": "web-0001", "type": "g6-nanode-1", "region": "us-east", "image": "linode/debian12"}
 FAILED = frozenset({State.FAILED})
+DELETED = frozenset({State.DELETED})
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,90 @@ def _elsewhere(machine: Machine) -> None:
         tx.execute(update(jobs).values(account_id="other"))
 
 
+def _move(machine: Machine, act: Callable[[Transaction, JobRecord], JobRecord | None]) -> None:
+    """Move the job as a person or a chore would, beside the process under test."""
+    with machine.quietly(), machine.database.write() as tx:
+        job = transitions.load(tx, _row(machine)[1])
+        assert job is not None
+        assert act(tx, job) is not None
+
+
+def _retry(machine: Machine) -> None:
+    _move(machine, lambda tx, job: transitions.retried(tx, job, actor="person"))
+
+
+def _destroy(machine: Machine) -> None:
+    _move(machine, lambda tx, job: transitions.destroyed(tx, job, actor="person"))
+
+
+def _outlive(machine: Machine) -> None:
+    _move(machine, lambda tx, job: transitions.ttl_over(tx, job, actor="expire"))
+
+
+def _end(event: Event) -> Callable[[Machine], None]:
+    why = Reason("deadline_exceeded" if event is Event.DEADLINE_PASSED else "stopped_by_policy", "it is over")
+
+    def end(machine: Machine) -> None:
+        _move(machine, lambda tx, job: transitions.ended_waiting(tx, job, event, why, actor="expire"))
+
+    return end
+
+
+def _retry_then_destroy(machine: Machine) -> None:
+    """A person has a failed job tried again, and has it destroyed while its instance is being deleted."""
+    state = _row(machine)[0]
+    if state == State.FAILED and machine.twisted is False:
+        machine.twisted = True
+        _retry(machine)
+    elif state == State.DELETING and machine.again:
+        machine.again = False
+        _destroy(machine)
+
+
+def _late(event: Event, state: State) -> Twist:
+    return Twist(FAILED | RUNNING, after=lambda m: _when(m, state, _end(event)))
+
+
+def _intake_ends(event: Event) -> Twist:
+    return Twist(
+        FAILED,
+        start=_submit_without_catalog,
+        after=lambda m: _when(m, State.SUBMITTED, _end(event)),
+    )
+
+
+_PAUSED_SECONDS = 90.0
+
+
+def _pause(machine: Machine) -> None:
+    with machine.quietly(), machine.database.write() as tx:
+        holds.mark(tx, holds.ALL)
+        holds.settle(tx, holds.ALL, holds.create_windows(tx), actor="person")
+    machine.paused = (machine.time.now, _sends(machine))
+
+
+def _sends(machine: Machine) -> int:
+    with machine.quietly(), machine.database.read() as tx:
+        return int(tx.execute(select(jobs.c.sends)).scalar_one())
+
+
+def _pause_and_resume(machine: Machine, state: State) -> None:
+    """Everything is paused for a while; meanwhile no create may begin."""
+    _when(machine, state, _pause)
+    if machine.paused is None:
+        return
+    since, sends = machine.paused
+    machine.check(_sends(machine) == sends, "a create was begun while everything is paused")
+    if machine.time.now - since > _PAUSED_SECONDS:
+        machine.paused = None
+        with machine.quietly(), machine.database.write() as tx:
+            holds.unmark(tx, holds.ALL)
+
+
+def _paused(state: State) -> Twist:
+    return Twist(RUNNING, after=lambda m: _pause_and_resume(m, state))
+
+
 TWISTS: Mapping[str, Twist] = {
     "": Twist(RUNNING),
     "stranger": Twist(FAILED, start=_stranger),
@@ -165,4 +252,23 @@ TWISTS: Mapping[str, Twist] = {
     "stuck": Twist(FAILED),
     "elsewhere": Twist(RUNNING, start=_elsewhere),
     "untag": Twist(RUNNING, after=lambda m: _when(m, State.RUNNING, _untag)),
+    "retry": Twist(RUNNING | FAILED, after=lambda m: _when(m, State.FAILED, _retry)),
+    "retry_then_destroy": Twist(DELETED, after=_retry_then_destroy),
+    "destroy_running": Twist(DELETED, after=lambda m: _when(m, State.RUNNING, _destroy)),
+    "destroy_booting": Twist(DELETED, after=lambda m: _when(m, State.BOOTING, _destroy)),
+    "destroy_failed": Twist(DELETED, after=lambda m: _when(m, State.FAILED, _destroy)),
+    "ttl_running": Twist(DELETED, after=lambda m: _when(m, State.RUNNING, _outlive)),
+    "ttl_booting": Twist(DELETED, after=lambda m: _when(m, State.BOOTING, _outlive)),
+    "ttl_failed": Twist(DELETED, after=lambda m: _when(m, State.FAILED, _outlive)),
+    "deadline_queued": _late(Event.DEADLINE_PASSED, State.QUEUED),
+    "deadline_dispatched": _late(Event.DEADLINE_PASSED, State.DISPATCHED),
+    "deadline_uncertain": _late(Event.DEADLINE_PASSED, State.UNCERTAIN),
+    "stopped_queued": _late(Event.STOPPED, State.QUEUED),
+    "stopped_dispatched": _late(Event.STOPPED, State.DISPATCHED),
+    "intake_deadline": _intake_ends(Event.DEADLINE_PASSED),
+    "intake_stopped": _intake_ends(Event.STOPPED),
+    "paused_queued": _paused(State.QUEUED),
+    "paused_dispatched": _paused(State.DISPATCHED),
+    "paused_creating": _paused(State.CREATING),
+    "paused_uncertain": _paused(State.UNCERTAIN),
 }

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.catalog import Catalog, Price
-from jobs.cost import fleet_cost, format_usd, hourly_microusd, job_price
-from jobs.requests import parse_request
+from jobs.cost import format_usd, job_price
 
 CATALOG = Catalog.from_rows(
     types=[
@@ -44,19 +43,6 @@ NANODE = CATALOG.types["g6-nanode-1"]
 def test_price_of_one_instance(region, backups, price):
     """One instance costs its region's price, and its region's backups where they are wanted."""
     assert job_price(NANODE, region=region, backups=backups) == price
-    assert hourly_microusd(NANODE, region=region, backups=backups) == price.hourly
-
-
-def test_price_of_a_fleet():
-    """A fleet costs the sum of its groups; a group of unknown type has no price and adds none."""
-    groups = [
-        {"count": 40, "type": "g6-nanode-1", "region": "us-east"},
-        {"count": 2, "type": "g6-nanode-1", "region": "br-gru", "backups_enabled": True},
-        {"count": 5, "type": "unheard-of", "region": "br-gru"},
-    ]
-    cost = fleet_cost(parse_request({"name": "web", "groups": groups}), CATALOG)
-    assert cost.groups == (Price(300_000, 200_000_000), Price(29_000, 19_600_000), None)
-    assert cost.total == Price(329_000, 219_600_000)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,8 @@ def test_secrets_are_revealed_on_demand():
 def test_group_is_restored():
     """A group is rebuilt from its public form and its secrets, or without them."""
     extra = {"interfaces": [{"purpose": "public"}], "placement_group": {"id": 7, "compliant_only": True}}
-    group = parse_request({**FLAT, **SECRETS, **extra}).groups[0]
+    several = {"type": ["a", "b"], "region": None, "regions": {"c": 2, "d": 1}, "prefer": "cheapest"}
+    group = parse_request({**FLAT, **SECRETS, **extra, **several}).groups[0]
     public = json.loads(json.dumps(group.public()))
     assert GroupRequest.restore(public, group.secrets()) == group
     assert GroupRequest.restore(public).secrets() == {}
@@ -125,7 +126,23 @@ def test_document_must_be_a_mapping(data):
         ({"count": -1}, "/count", "must be greater than or equal to 1, got -1"),
         ({"priority": 101}, "/priority", "must be less than or equal to 100, got 101"),
         ({"booted": "yes"}, "/booted", "expected true or false, got text 'yes'"),
-        ({"type": ["a", "b"]}, "/type", "expected text, got a list"),
+        ({"type": {"a": 1}}, "/type", "expected text, got a mapping"),
+        ({"type": []}, "/type", "must not be empty"),
+        ({"type": ["a", 3]}, "/type/1", "expected text, got 3"),
+        ({"region": ["a", ""]}, "/region/1", "must not be empty"),
+        ({"region": ["a"] * 11}, "/region", "at most 10 items"),
+        ({"prefer": "dearest"}, "/prefer", "must be 'order' or 'cheapest'"),
+        ({"deadline": "2026-03-01"}, "/deadline", "expected a moment with its zone"),
+        ({"not_before": "0001-01-01T00:00:00+10:00"}, "/not_before", "expected a moment with its zone"),
+        ({"deadline": 7}, "/deadline", "expected a moment with its zone, got 7"),
+        ({"ttl": "2 hours"}, "/ttl", "expected a duration, got text '2 hours'"),
+        ({"ttl": True}, "/ttl", "expected a duration, got true"),
+        ({"ttl": 0}, "/ttl", "must be greater than or equal to 1, got 0"),
+        ({"ttl": "9999d"}, "/ttl", "must be less than or equal to"),
+        ({"boot_timeout": 1.5}, "/boot_timeout", "expected a duration, got 1.5"),
+        ({"on_failure": 5}, "/on_failure", "expected a mapping of fields, got 5"),
+        ({"on_failure": {"stop_after": 0}}, "/on_failure/stop_after", "must be greater than or equal to 1"),
+        ({"on_failure": {}}, "/on_failure/stop_after", "is required"),
         ({"type": None}, "/type", "expected text, got nothing"),
         ({"type": ""}, "/type", "must not be empty"),
         ({"name": "x" * 65}, "/name", "must have at most 64 characters"),
@@ -187,6 +204,12 @@ def test_user_data_may_have_lines():
             "id",
             "did you mean `id`?",
         ),
+        (
+            {**FLAT, "on_failure": {"stop_after": 1, "same_case": True}},
+            "/on_failure/same_case",
+            "same_cause",
+            "did you mean `same_cause`?",
+        ),
         ({**FLAT, "x" * 500: 1}, "/" + "x" * 120 + "…", None, "remove it"),
     ],
 )
@@ -197,10 +220,45 @@ def test_unknown_keys(data, pointer, close, remedy):
     assert fault.message == "unknown key"
 
 
-@pytest.mark.parametrize("key", ["ttl", "deadline", "not_before", "on_failure", "regions", "boot_timeout"])
-def test_later_fields_are_unknown(key):
-    """Fields that are planned for later are refused now rather than ignored."""
-    assert only_fault({**FLAT, key: "1h"}).message == "unknown key"
+@pytest.mark.parametrize(
+    ("places", "pointer", "words"),
+    [
+        ({}, "/region", "is required"),
+        ({"region": None}, "/region", "is required"),
+        ({"region": "a", "regions": ["b"]}, "/regions", "region is given as well"),
+        ({"regions": {"a": 2, "b": 0}}, "/regions/b", "must be greater than or equal to 1, got 0"),
+        ({"regions": {"a": -1}}, "/regions/a", "must be greater than or equal to 1, got -1"),
+        ({"regions": {"a": 1.5}}, "/regions/a", "expected a whole number"),
+        ({"regions": {}}, "/regions", "must not be empty"),
+        ({"regions": "a"}, "/regions", "expected a list, got text 'a'"),
+        ({"regions": ["a", 3]}, "/regions/1", "expected text, got 3"),
+    ],
+)
+def test_where_instances_shall_be(places, pointer, words):
+    """A group says once where its instances shall be, and each weight of a spread is 1 or more."""
+    for data, prefix in (({}, ""), ({"groups": [{"type": "t", **places}]}, "/groups/0")):
+        whole = {"name": "web", **(data or {"type": "t", **places})}
+        fault = only_fault(whole)
+        assert (fault.code, fault.pointer) == ("invalid_request", prefix + pointer)
+        assert words in fault.message
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"),
+    [(90, 90), ("45s", 45), ("90m", 5400), ("2h", 7200), ("3d", 259_200), ("1h30m", 5400)],
+)
+def test_durations(typed, seconds):
+    """A duration is a number of seconds, or written with its units; both are the same request."""
+    request = parse_request({**FLAT, "ttl": typed, "boot_timeout": typed})
+    assert (request.ttl, request.boot_timeout) == (seconds, seconds)
+    assert request.public() == parse_request({**FLAT, "ttl": seconds, "boot_timeout": seconds}).public()
+
+
+def test_moments():
+    """A moment may be written in any zone, and is kept in UTC."""
+    request = parse_request({**FLAT, "not_before": "2026-03-01T20:00:00+02:00"})
+    assert request.public()["not_before"] == "2026-03-01T18:00:00Z"
+    assert parse_request(request.public()).not_before == request.not_before
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sqlalchemy import insert, select, update
 from jobs import news, tenants, transitions, webhooks
 from jobs.feed import Horizon
 from jobs.news import FleetBusyError
-from jobs.records import accounts, fleets, job_events, jobs, webhook_deliveries
+from jobs.records import accounts, fleets, installation, job_events, jobs, webhook_deliveries
 from jobs.states import SETTLED, TRANSITIONS, Event, State
 from jobs.transitions import InstanceFacts, Reason
 from jobs.vault import Vault, new_key
@@ -414,7 +414,7 @@ def soon(database):
 
 
 @pytest.mark.parametrize(
-    ("ttl", "lead"), [(600, 60), (6000, 600), (36_000, 3600), (864_000, 3600), (None, 3600)]
+    ("ttl", "lead"), [(600, 60), (6000, 600), (36_000, 3600), (864_000, 3600), (None, 0)]
 )
 def test_how_soon_is_soon(ttl, lead):
     """Soon is the last tenth of a time to live, and an hour at most."""
@@ -465,7 +465,7 @@ def pause_news(database):
 
 
 def test_a_paused_account_is_told_to_who_uses_it(database, clock):
-    """A pause is told once to the tenants that may use the account, whether the API or a person made it."""
+    """A pause is told once to the tenants that may use the account, whether the API or a person made it, or all are."""
     move_in(database)
     add_tenant(database, "other")
     with database.write() as tx:
@@ -482,8 +482,12 @@ def test_a_paused_account_is_told_to_who_uses_it(database, clock):
     assert [pause_news(database), pause_news(database)] == [expected, expected]
     with database.write() as tx:
         tx.execute(update(accounts).where(accounts.c.id == "second").values(held_at=tx.now))
-    assert pause_news(database) == [*expected, ("second", "held")]
-    (first,) = [one for one in told(database) if one["data"]["account"]["id"] == "default"]
+    assert pause_news(database) == [*expected, ("second", "paused")]
+    clock.advance(1)
+    with database.write() as tx:
+        tx.execute(update(installation).values(held_at=tx.now))
+    assert pause_news(database) == [("default", "paused"), *expected, *[("second", "paused")] * 2]
+    (first,) = [one for one in told(database) if one["data"]["account"]["code"] == "unauthorized"]
     assert first["data"] == {
         "sequence": None,
         "account": {

@@ -3,11 +3,12 @@ from datetime import timedelta
 from random import Random
 
 import pytest
-from sqlalchemy import event, insert, text
+from sqlalchemy import event, insert, text, update
 
-from jobs import admission, fleets, places, queries, transitions
+from jobs import admission, fleets, holds, places, queries, transitions
 from jobs.identity import new_ids
 from jobs.listing import JobFilter, list_jobs, place_of
+from jobs.records import fleets as fleets_
 from jobs.records import job_events, jobs
 from jobs.states import State
 from tests.support.fleets import (
@@ -139,12 +140,19 @@ def test_hot_statements_walk_an_index(crowded, clock):
         found = places.movable(tx, "idle", [TENANT], 20)
         assert places.take_over(tx, "idle", found, actor=ACTOR) == 20, "there was something to take over"
 
+    held, stopped = add_fleet(database, name="held"), add_fleet(database, name="stopped")
+    with database.write() as tx:
+        tx.execute(update(fleets_).where(fleets_.c.id == held).values(held_at=tx.now))
+        tx.execute(update(fleets_).where(fleets_.c.id == stopped).values(stopped_at=tx.now))
     acts = {
         "take over": take_over,
         "spread": lambda tx: places.lanes(tx, [ACCOUNT, "idle"]),
         "anything ready": lambda tx: admission.anything_ready(tx, ACCOUNT),
         "next snooze": lambda tx: admission.next_snooze(tx, ACCOUNT),
         "admit": admit,
+        "pause": lambda tx: holds.settle(
+            tx, holds.of_fleet(small, "small"), holds.create_windows(tx), actor=ACTOR
+        ),
         "lapsed leases": lambda tx: transitions.select_records(
             tx,
             jobs.c.state.in_(LEASED),

@@ -285,11 +285,10 @@ def doomed(act, event, source):
 def fell_back(source):
     """Return the case of a job that takes its next alternative."""
     next_one = {"choice": 1, "type": "g6-standard-2", "region": "eu-west", "hourly_microusd": 36_000}
-    asked = {"choice": 1, "type_": "g6-standard-2", "region": "eu-west", "hourly_microusd": 36_000}
     return Case(
         f"fell back {source}",
         source,
-        lambda tx, job: transitions.fell_back(tx, job, WHY, actor=ACTOR, **asked),
+        lambda tx, job: transitions.fell_back(tx, job, WHY, transitions.Present(**next_one), actor=ACTOR),
         State.QUEUED,
         Event.FELL_BACK,
         {**ANEW, **next_one},
@@ -298,14 +297,15 @@ def fell_back(source):
     )
 
 
+PRESENT = transitions.Present(1, "g6-standard-2", "us-east", 5)
 CASES = [
     Case(
         "validated",
         State.SUBMITTED,
-        lambda tx, job: transitions.validated(tx, job, hourly_microusd=5, actor=ACTOR),
+        lambda tx, job: transitions.validated(tx, job, PRESENT, dearest_microusd=7, actor=ACTOR),
         State.QUEUED,
         Event.VALIDATED,
-        {"hourly_microusd": 5, "reserved_microusd": 5},
+        {**vars(PRESENT), "reserved_microusd": 7},
     ),
     Case(
         "invalid",

@@ -25,8 +25,12 @@ TEXTS = (
     "kernel",
     "maintenance_policy",
     "account",
+    "not_before",
+    "deadline",
+    "ttl",
+    "boot_timeout",
 )
-LISTS = ("tags", "authorized_keys", "authorized_users", "ipv4")
+LISTS = ("regions", "tags", "authorized_keys", "authorized_users", "ipv4")
 BAD_CHARACTERS = ("\x00", "\x07", "\x1b", "\x7f", "\x85", "\ud800")
 
 

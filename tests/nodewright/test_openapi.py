@@ -51,7 +51,14 @@ def test_every_operation_documents_its_answers(openapi):
 def test_every_body_is_documented(openapi):
     """Each operation that takes a body says what it must look like."""
     with_bodies = {path for path, method, operation in operations(openapi) if "requestBody" in operation}
-    assert with_bodies == {"/v1/fleets", "/v1/plan", "/v1/jobs/{job_id}/resolve", "/v1/webhooks"}
+    assert with_bodies == {
+        "/v1/fleets",
+        "/v1/plan",
+        "/v1/jobs/{job_id}/resolve",
+        "/v1/fleets/{ref}/destroy",
+        "/v1/fleets/{ref}/ttl",
+        "/v1/webhooks",
+    }
 
 
 def test_every_reference_leads_somewhere(openapi):
@@ -119,6 +126,22 @@ DOCUMENTS = [
     _good(priority=101),
     _good(stackscript_data={"a": 1}),
     _good(placement_group={"idd": 1}),
+    _good(type=["a", "b"], region=["c"]),
+    _good(type=[]),
+    _good(type=["a", 1]),
+    _good(region=None),
+    _good(regions=["c"]),
+    {"name": "web", "type": "t", "regions": ["a", "b"], "prefer": "cheapest"},
+    {"name": "web", "type": "t", "regions": {"a": 2, "b": 1}},
+    {"name": "web", "type": "t", "regions": {"a": 0}},
+    {"name": "web", "type": "t", "regions": "a"},
+    {"name": "web", "type": "t"},
+    _good(ttl="1h30m", boot_timeout=60, deadline="2030-01-01T00:00:00Z"),
+    _good(ttl="1 hour"),
+    _good(ttl=0),
+    _good(on_failure={"stop_after": 5, "same_cause": True}),
+    _good(on_failure={"same_cause": True}),
+    _good(on_failure={"stop_after": 0}),
     [],
     None,
 ]

@@ -7,7 +7,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from api_client import LinodeClient, Metadata
-from jobs import transitions
+from jobs import holds, transitions
 from jobs.accounts import fingerprint
 from jobs.records import accounts
 from jobs.states import State
@@ -437,3 +437,17 @@ def test_several_with_one_that_is_too_late(rig):
     first, second = claim(rig, late, early)
     assert (first, second.job.id) == (None, early)
     assert (rig.state(late), rig.state(early)) == (State.QUEUED, State.CREATING)
+
+
+@pytest.mark.parametrize("kind", ["fleet", "account", "everything"])
+def test_a_paused_job_is_not_sent(rig, kind):
+    """A grant of what was paused since is given back by the worker too, and nothing is sent for it."""
+    job_id = rig.job()
+    job = rig.row(job_id)
+    scopes = {"fleet": holds.of_fleet(job.fleet_id, "web"), "account": holds.of_account(job.account_id)}
+    with rig.database.write() as tx:
+        assert holds.mark(tx, scopes.get(kind, holds.ALL))
+    assert rig.engine.create(job_id) == "not mine"
+    assert (rig.state(job_id), rig.row(job_id).sends, rig.alive()) == (State.QUEUED, 0, [])
+    assert rig.detail(job_id, "given_back") == {"why": "paused"}
+    assert rig.admit() == []

@@ -1,8 +1,13 @@
 import pytest
+from sqlalchemy import update
 
 from api_client import Instance
+from jobs import transitions
+from jobs.records import jobs, rate_windows
 from jobs.states import State
 from tests.support.fleets import add_job, set_job
+from worker.config import DELETE_INSTANCE
+from worker.engine import Engine
 from worker.removal import Removal, not_ours
 
 
@@ -99,3 +104,122 @@ def test_whose_instance_it_is(rig, tags, foreign):
     """Only another job's tag, without this job's beside it, makes an instance somebody else's."""
     job = add_job(rig.database, State.DELETING)
     assert not_ours(job, Instance(id=1, tags=[tag.format(job=job.id) for tag in tags])) is foreign
+
+
+# Many at once --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doomed(rig):
+    """Fifteen jobs whose instances are all to go."""
+    rig.submit({"count": 15}, name="many")
+    for job_id in rig.admit():
+        rig.engine.create(job_id)
+    with rig.database.read() as tx:
+        found = transitions.select_records(tx, order_by=(jobs.c.position,))
+    with rig.database.write() as tx:
+        transitions.all_destroyed(tx, found, actor="person")
+    return [job.id for job in found]
+
+
+def states(rig):
+    """Return how many jobs are in which state."""
+    return {state: rig.count(state) for state in (State.DELETING, State.DELETED) if rig.count(state)}
+
+
+def test_many_are_seen_by_one_list(rig, doomed):
+    """Many instances are proven ours by one list; after their deletes each is seen as 404 by its own id."""
+    remove(rig)
+    assert (rig.alive(), states(rig)) == ([], {State.DELETING: 15})
+    assert (rig.calls("GET /linode/instances"), rig.calls("GET /linode/instances/{id}")) == (1, 0)
+    remove(rig, 1)
+    assert states(rig) == {State.DELETED: 15}
+    assert (rig.calls("GET /linode/instances"), rig.calls("GET /linode/instances/{id}")) == (2, 15)
+    assert rig.calls("DELETE /linode/instances/{id}") == 15
+
+
+def test_a_list_shows_whose_they_are(rig, doomed):
+    """Of many, one that carries another job's tag by now is left alone, and one without any tag goes by its id."""
+    theirs, bare, *_ = rig.alive()
+    for one in (theirs, bare):
+        for tag in list(one.shown["tags"]):
+            rig.world.untag(one.ident, tag)
+    theirs.shown["tags"] += [rig.ours(), "nw:01890000-0000-7000-8000-000000000001.1"]
+    remove(rig)
+    remove(rig, 1)
+    assert [one.ident for one in rig.alive()] == [theirs.ident]
+    assert states(rig) == {State.DELETING: 1, State.DELETED: 14}
+    assert rig.row(doomed[0]).error_code == "not_ours"
+
+
+def test_look_alikes_are_not_touched(rig, doomed):
+    """Instances that only look like ours, by label or by another job's tag, stay."""
+    strangers = {
+        rig.foreign("many-0016"),
+        rig.foreign("many-0017", rig.ours(), "nw:01890000-0000-7000-8000-000000000001.1"),
+    }
+    remove(rig)
+    remove(rig, 1)
+    assert {one.ident for one in rig.alive()} == strangers
+    assert states(rig) == {State.DELETED: 15}
+
+
+@pytest.mark.parametrize("action", ["server_error", "throttle", "reset_before", "truncate"])
+def test_without_a_list(rig, doomed, action):
+    """Where the list cannot be had, each instance is asked for by its id; nothing waits for the list."""
+    rig.spoil(action, method="GET", route="/linode/instances")
+    remove(rig)
+    assert (rig.alive(), states(rig)) == ([], {State.DELETING: 15})
+    remove(rig, 1)
+    assert states(rig) == {State.DELETED: 15}
+
+
+@pytest.mark.parametrize("lag", [5.0])
+def test_a_list_that_lags(rig, doomed, lag):
+    """A list that still shows what is gone costs a delete that answers 404, and nothing else."""
+    remove(rig)
+    rig.spoil("list_lag", method="GET", route="/linode/instances", after=lag)
+    remove(rig, 1)
+    assert states(rig) == {State.DELETED: 15}
+
+
+def test_a_spent_window_is_waited_for(rig, doomed):
+    """Deletes keep to their own window: what it does not allow now goes once it opens."""
+    with rig.database.write() as tx:
+        row = {"allowed": 10, "seconds": 60.0}
+        tx.execute(update(rate_windows).where(rate_windows.c.route == DELETE_INSTANCE).values(**row))
+    remove(rig)
+    assert len(rig.alive()) == 5
+    assert rig.chore(Removal(rig.engine).name).due_at > rig.clock.at(50)
+    remove(rig, 61)
+    remove(rig, 1)
+    assert (rig.alive(), rig.calls("DELETE /linode/instances/{id}")) == ([], 15)
+
+
+def test_several_at_once(rig, doomed):
+    """A worker has several deletes under way at once; they come to the same."""
+    rig.do(Removal(rig.engine, at_once=4))
+    rig.clock.advance(1)
+    rig.do(Removal(rig.engine, at_once=4))
+    assert (rig.alive(), states(rig)) == ([], {State.DELETED: 15})
+
+
+def test_another_worker_goes_on(rig, doomed):
+    """What a killed worker had begun stands in the rows: another one confirms it and does the rest."""
+    sent = []
+
+    def die(route, call):
+        sent.append(route)
+        if sent.count(DELETE_INSTANCE) == 7:
+            raise KeyboardInterrupt
+        return Engine.read(rig.engine, route, call)
+
+    rig.engine.read = die
+    with pytest.raises(KeyboardInterrupt):
+        rig.do(Removal(rig.engine))
+    assert len(rig.alive()) == 9
+    other = Removal(rig.worker("worker-2"))
+    for _ in range(3):
+        rig.clock.advance(1)
+        rig.do(other)
+    assert (rig.alive(), states(rig)) == ([], {State.DELETED: 15})

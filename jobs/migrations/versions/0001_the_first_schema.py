@@ -173,6 +173,13 @@ def upgrade() -> None:
             postgresql_where=sa.text("stopped_at IS NOT NULL"),
         )
         batch_op.create_index(
+            "ix_fleets_held_at",
+            ["held_at"],
+            unique=False,
+            sqlite_where=sa.text("held_at IS NOT NULL"),
+            postgresql_where=sa.text("held_at IS NOT NULL"),
+        )
+        batch_op.create_index(
             "ix_fleets_sealed",
             ["id"],
             unique=False,
