@@ -719,7 +719,9 @@ def fell_back(
     Only after a definite no with nothing unknown, or where it was seen absent since the no that followed an unknown
     send.
     """
-    after(job.state, Event.FELL_BACK)  # the law first: what is no fallback at all is that, whatever is unknown
+    after(
+        job.state, Event.FELL_BACK
+    )  # the law first: what is no fallback at all is that, whatever is unknown
     seen_absent = replace(job, last_unknown_at=None) if job.state is State.UNCERTAIN else job
     columns = {**_anew(seen_absent), "last_unknown_at": None, **vars(following)}
     detail = {
