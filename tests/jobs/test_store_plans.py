@@ -35,7 +35,8 @@ def crowded(database, clock):
     """A database with thousands of jobs, most of them queued, and the statistics of that."""
     move_in(database)
     add_tenant(database, "other")
-    big, small = add_fleet(database, name="big"), add_fleet(database, name="small", deadline_at=clock.at(-1))
+    big, small = add_fleet(database, name="big"), add_fleet(database, name="small")
+    add_fleet(database, name="overdue", deadline_at=clock.at(-1))
     template = job_row(database, big, State.QUEUED)
     states = [state for state, count in OPEN.items() for _ in range(count)]
     states += [State.QUEUED] * (ROWS - len(states))
