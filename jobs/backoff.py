@@ -41,3 +41,16 @@ def send_again(sends: int, dice: Random) -> timedelta:
 def delete_again(tries: int, dice: Random) -> timedelta:
     """Return how long to wait before a delete is tried again."""
     return _jittered(exponential(tries, first=DELETE_FIRST_SECONDS, ceiling=DELETE_CEILING_SECONDS), dice)
+
+
+DELIVERY_SECONDS: Final = (5, 30, 120, 300, 900, 1800, 3600, 7200, 14_400, 21_600, 36_000)
+"""The waits between the tries of a webhook's delivery: twelve tries within a day."""
+RETRY_AFTER_CEILING: Final = timedelta(hours=6)
+
+
+def deliver_again(tries: int, dice: Random, *, retry_after: timedelta | None = None) -> timedelta | None:
+    """Return how long to wait after ``tries`` failed ones, None: no more. A longer wait is granted if asked for."""
+    if not 0 < tries <= len(DELIVERY_SECONDS):
+        return None
+    own = _jittered(float(DELIVERY_SECONDS[tries - 1]), dice)
+    return own if retry_after is None else max(own, min(retry_after, RETRY_AFTER_CEILING))

@@ -67,10 +67,16 @@ class Batch:
 
 
 class Horizon:
-    """Up to which event id all writers are done. One reader's; it is asked again and again."""
+    """Up to which event id all writers are done, or were given up. One reader's; it is asked again and again.
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    ``patience``: for so many seconds a transaction that stays open is waited for.
+    """
+
+    def __init__(
+        self, monotonic: Callable[[], float] = time.monotonic, *, patience: float = SETTLE_SECONDS
+    ) -> None:
         self._monotonic = monotonic
+        self._patience = patience
         self._pending: tuple[int, int, float] | None = None
         self.settled = 0
         self.latest = 0
@@ -92,7 +98,7 @@ class Horizon:
             return True
         _, ours, since = self._pending
         oldest: int = tx.execute(_OLDEST).scalar_one()
-        return oldest >= ours or self._monotonic() - since > SETTLE_SECONDS
+        return oldest >= ours or self._monotonic() - since > self._patience
 
 
 class FleetFeed:

@@ -16,7 +16,8 @@ from jobs.records import api_keys
 _ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 _SECRET_LENGTH: Final = 40
 SCOPES: Final = ("submit", "read", "operate", "admin")
-"""submit: send fleets. read: look at one's own. operate: cancel and settle. admin: look at the whole installation."""
+"""submit: send fleets. read: look at one's own. operate: cancel, settle, change webhooks.
+admin: look at the whole installation."""
 USE_NOTED_EVERY: Final = timedelta(minutes=1)
 """A key in steady use is written down no more often than this."""
 

@@ -23,6 +23,8 @@ chores: Final = metadata.tables["chores"]
 installation: Final = metadata.tables["installation"]
 api_keys: Final = metadata.tables["api_keys"]
 refused_messages: Final = metadata.tables["refused_messages"]
+webhooks: Final = metadata.tables["webhooks"]
+webhook_deliveries: Final = metadata.tables["webhook_deliveries"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class JobRecord:
     wasted_microusd: int
     error_code: str | None
     error_reason: str | None
+    error_field: str | None
     submitted_at: datetime
     sent_at: datetime | None
     created_at: datetime | None

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Table, select, update
 
 from jobs.database import Database, Transaction
-from jobs.records import fleets, tokens
+from jobs.records import fleets, tokens, webhooks
 from jobs.vault import UnreadableSecretError, Vault
 
 _CHUNK: Final = 200
@@ -20,17 +20,17 @@ class Rotated:
     tokens: int
     fleets: int
     unreadable: int
+    webhooks: int = 0
 
 
 def rotate(database: Database, vault: Vault) -> Rotated:
-    """Seal every token, and the secrets of every fleet that still needs them, with the newest key.
+    """Seal every token, the secrets of every fleet that still needs them, and endpoints' with the newest key.
 
     It can be run again, and beside service and workers: what is erased meanwhile stays erased.
     """
     seal = _Sealer(vault)
-    return Rotated(
-        _rotate_table(database, tokens, seal), _rotate_table(database, fleets, seal), seal.unreadable
-    )
+    done = {table.name: _rotate_table(database, table, seal) for table in (tokens, fleets, webhooks)}
+    return Rotated(**done, unreadable=seal.unreadable)
 
 
 class _Sealer:

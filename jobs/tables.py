@@ -448,3 +448,67 @@ class ApiKey(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Webhook(SQLModel, table=True):
+    """Somebody's endpoint: where its tenant's news go, and what they are signed with."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index("ix_webhooks_tenant_id_id", "tenant_id", "id"),)
+
+    id: str = Field(primary_key=True, sa_type=Identifier)
+    tenant_id: str = Field(foreign_key="tenants.id")
+    url: str = Field(sa_type=Text)
+    kinds: list[str] = Field(sa_column=Column(JsonDocument, nullable=False))
+    sealed: bytes = Field(sa_type=LargeBinary)
+    """Its secrets, encrypted: the present one, and the one before it while that still signs too."""
+    previous_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """So long the secret before the present one signs too."""
+    after_event: int = Field(sa_type=RowNumber)
+    """It is told of what happened after this event."""
+    disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    disabled_reason: str | None = Field(default=None, sa_type=Text)
+    lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """A worker sends to it until then; no other does meanwhile."""
+    fence: int = 0
+    served_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When a worker last sent to it: who waits longest comes first."""
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class WebhookDelivery(SQLModel, table=True):
+    """One message to one endpoint: what it says, and how far it got."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        CheckConstraint("state IN ('pending', 'delivered', 'dead')", name="state_known"),
+        CheckConstraint("state <> 'pending' OR due_at IS NOT NULL", name="pending_is_due"),
+        Index("uq_webhook_deliveries_webhook_id_subject", "webhook_id", "subject", unique=True),
+        Index("ix_webhook_deliveries_webhook_id_id", "webhook_id", "id"),
+        _partial("ix_webhook_deliveries_due", "webhook_id", "due_at", where="state = 'pending'"),
+        _partial("ix_webhook_deliveries_dead", "webhook_id", "id", where="state = 'dead'"),
+        _partial("ix_webhook_deliveries_ended_at", "ended_at", where="ended_at IS NOT NULL"),
+    )
+
+    id: str = Field(primary_key=True, sa_type=Identifier)
+    """The ``webhook-id`` of every try."""
+    webhook_id: str = Field(sa_type=Identifier, foreign_key="webhooks.id")
+    kind: str
+    subject: str
+    """What it tells of, so that one thing is told an endpoint once."""
+    fleet_id: str | None = Field(default=None, sa_type=Identifier)
+    sequence: int | None = None
+    """The fleet's, see ``fleets.told``."""
+    payload: str = Field(sa_type=Text)
+    """The body, byte for byte: what is sent again is the same."""
+    state: str = "pending"
+    tries: int = 0
+    due_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    tried_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    status: int | None = None
+    """The last answer's, None: there was no answer."""
+    error: str | None = Field(default=None, sa_type=Text)
+    """Why the last try failed, in the receiver's own words where it had some."""
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Since when it is delivered or dead."""
+    created_at: datetime = Field(sa_type=UtcDateTime)

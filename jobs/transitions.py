@@ -534,12 +534,8 @@ def absent(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     if job.ending == "fail":
         return _move(tx, job, Event.ABSENT_FAILED, actor=actor, columns=ended)
     # A person who settles a parked job gives it a fresh number of tries.
-    again = {**settled, "tries": 0 if job.parked_at is not None else job.tries}
-    if job.error_code in FALL_BACK_ON:
-        # The API's no came after the unknown send, and still there is nothing: the next no is definite, and the
-        # request's next alternative is taken.
-        again["last_unknown_at"] = None
-    return _move(tx, job, Event.ABSENT, actor=actor, columns=again)
+    tries = 0 if job.parked_at is not None else job.tries
+    return _move(tx, job, Event.ABSENT, actor=actor, columns={**settled, "tries": tries})
 
 
 def label_taken(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) -> JobRecord | None:
@@ -718,8 +714,16 @@ def _retrying(tx: Transaction, job: JobRecord, beginning: dict[str, Any]) -> _St
 def fell_back(
     tx: Transaction, job: JobRecord, reason: Reason, following: Present, *, actor: str
 ) -> JobRecord | None:
-    """Take the next of the request's alternatives, in a new attempt. Only after a definite no with nothing unknown."""
-    columns = {**_anew(job), **vars(following)}
+    """Take the next of the request's alternatives, in a new attempt.
+
+    Only after a definite no with nothing unknown, or where it was seen absent since the no that followed an unknown
+    send.
+    """
+    after(
+        job.state, Event.FELL_BACK
+    )  # the law first: what is no fallback at all is that, whatever is unknown
+    seen_absent = replace(job, last_unknown_at=None) if job.state is State.UNCERTAIN else job
+    columns = {**_anew(seen_absent), "last_unknown_at": None, **vars(following)}
     detail = {
         **_explained(reason),
         "from": f"{job.type} in {job.region}",

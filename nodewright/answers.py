@@ -639,6 +639,88 @@ class ImagePage(Answer):
     fetched_at: Moment | None = None
 
 
+# Webhooks
+
+
+class Webhook(Answer):
+    """An endpoint: who is told of what, and where. Its secrets are shown to nobody."""
+
+    id: str
+    url: str
+    kinds: tuple[str, ...]
+    state: Annotated[str, WithJsonSchema({"type": "string", "enum": ["enabled", "disabled"]})]
+    pending: int = 0
+    dead: int = 0
+    previous_until: Moment | None = None
+    disabled_at: Moment | None = None
+    disabled_reason: str | None = None
+    created_at: Moment | None = None
+
+
+class Webhooks(Answer):
+    """A tenant's endpoints."""
+
+    webhooks: tuple[Webhook, ...] = ()
+
+
+class OneWebhook(Answer):
+    """One endpoint."""
+
+    webhook: Webhook
+
+
+class NewWebhook(Answer):
+    """An endpoint and its new secret. No other answer has that."""
+
+    webhook: Webhook
+    secret: str = Field(repr=False)
+
+
+class RemovedWebhook(Answer):
+    """An endpoint that is gone; ``dropped`` deliveries had not arrived."""
+
+    webhook: Webhook
+    dropped: int
+
+
+class Delivery(Answer):
+    """One message to one endpoint: what it says, and how far it got."""
+
+    id: str
+    webhook_id: str
+    kind: str
+    state: Annotated[str, WithJsonSchema({"type": "string", "enum": ["pending", "delivered", "dead"]})]
+    tries: int = 0
+    status: int | None = None
+    error: str | None = None
+    fleet_id: str | None = None
+    sequence: int | None = None
+    payload: dict[str, Any] = Field(default_factory=dict)
+    created_at: Moment | None = None
+    due_at: Moment | None = None
+    tried_at: Moment | None = None
+    ended_at: Moment | None = None
+
+
+class OneDelivery(Answer):
+    """One delivery."""
+
+    delivery: Delivery
+
+
+class DeliveryPage(Answer):
+    """Some deliveries, and the cursor after which more follow."""
+
+    deliveries: tuple[Delivery, ...] = ()
+    next: str | None = None
+
+
+class Resent(Answer):
+    """How many deliveries are sent again."""
+
+    resent: int
+
+
 # Errors
 
 

@@ -244,6 +244,59 @@ def hold(verb: str, fleet: str | None, account: str | None, *, everything: bool)
     return Call("POST", f"/v1{place}/{verb}", _as(answers.Hold))
 
 
+# Webhooks
+
+
+def add_webhook(url: str, kinds: Sequence[str] | None) -> Call[answers.NewWebhook]:
+    """Add an endpoint."""
+    body = {"url": url, **({} if kinds is None else {"kinds": list(kinds)})}
+    return Call("POST", "/v1/webhooks", _as(answers.NewWebhook), json=body)
+
+
+def webhooks() -> Call[answers.Webhooks]:
+    """Ask for every endpoint."""
+    return Call("GET", "/v1/webhooks", _as(answers.Webhooks))
+
+
+def webhook(webhook_id: str) -> Call[answers.Webhook]:
+    """Ask for one endpoint."""
+    return Call("GET", f"/v1/webhooks/{_segment(webhook_id)}", _part(answers.Webhook, "webhook"))
+
+
+def remove_webhook(webhook_id: str) -> Call[answers.RemovedWebhook]:
+    """Remove an endpoint."""
+    return Call("DELETE", f"/v1/webhooks/{_segment(webhook_id)}", _as(answers.RemovedWebhook))
+
+
+def rotate_webhook(webhook_id: str) -> Call[answers.NewWebhook]:
+    """Give an endpoint a new secret."""
+    return Call("POST", f"/v1/webhooks/{_segment(webhook_id)}/rotate", _as(answers.NewWebhook))
+
+
+def test_webhook(webhook_id: str) -> Call[answers.Delivery]:
+    """Send a test."""
+    path = f"/v1/webhooks/{_segment(webhook_id)}/test"
+    return Call("POST", path, _part(answers.Delivery, "delivery"))
+
+
+def deliveries(webhook_id: str, **asked: Any) -> Call[answers.DeliveryPage]:  # noqa: ANN401 - state and page
+    """Ask for a page of an endpoint's deliveries."""
+    path = f"/v1/webhooks/{_segment(webhook_id)}/deliveries"
+    return Call("GET", path, _as(answers.DeliveryPage), params=_given(**asked))
+
+
+def resend(webhook_id: str, delivery_id: str) -> Call[answers.Delivery]:
+    """Send a delivery again."""
+    path = f"/v1/webhooks/{_segment(webhook_id)}/deliveries/{_segment(delivery_id)}/resend"
+    return Call("POST", path, _part(answers.Delivery, "delivery"))
+
+
+def resend_dead(webhook_id: str) -> Call[answers.Resent]:
+    """Send everything again that was given up."""
+    path = f"/v1/webhooks/{_segment(webhook_id)}/deliveries/resend"
+    return Call("POST", path, _as(answers.Resent))
+
+
 def events(ref: str, after: str | None) -> tuple[str, dict[str, str]]:
     """Return path and headers of a fleet's event stream."""
     headers = {"Accept": "text/event-stream", **({} if after is None else {"Last-Event-ID": after})}

@@ -36,6 +36,7 @@ from nodewright.answers import (
     Alarm,
     Asked,
     Cancelled,
+    Delivery,
     Destroyed,
     DestroyPlan,
     Doomed,
@@ -54,12 +55,14 @@ from nodewright.answers import (
     JobError,
     JobRetried,
     Leaving,
+    NewWebhook,
     Page,
     Plan,
     Problem,
     RateWindow,
     Refusal,
     Region,
+    RemovedWebhook,
     Retried,
     RootPassword,
     Scaled,
@@ -68,6 +71,7 @@ from nodewright.answers import (
     Submission,
     TenantSpend,
     TimelineEvent,
+    Webhook,
 )
 from nodewright.calls import (
     PAGE,
@@ -97,6 +101,7 @@ __all__ = [
     "Cancelled",
     "Client",
     "ClientError",
+    "Delivery",
     "DestroyPlan",
     "Destroyed",
     "Doomed",
@@ -115,6 +120,7 @@ __all__ = [
     "JobError",
     "JobRetried",
     "Leaving",
+    "NewWebhook",
     "NotAllowed",
     "NotFound",
     "Page",
@@ -125,6 +131,7 @@ __all__ = [
     "Refusal",
     "Refused",
     "Region",
+    "RemovedWebhook",
     "Retried",
     "RootPassword",
     "Scaled",
@@ -137,6 +144,7 @@ __all__ = [
     "Throttled",
     "TimelineEvent",
     "Unexpected",
+    "Webhook",
     "find_service",
 ]
 
@@ -447,6 +455,53 @@ class Client:
         """
         return self._send(calls.destroy(fleet, jobs, where, confirm))
 
+    def add_webhook(self, url: str, kinds: Sequence[str] | None = None) -> NewWebhook:
+        """Add an endpoint, told of what happens from now on (all kinds, or these). No other answer has its secret.
+
+        Raises:
+            Refused: the URL or a kind is wrong; `problem.faults` says all that is.
+
+        """
+        return self._send(calls.add_webhook(url, kinds))
+
+    def webhooks(self) -> list[Webhook]:
+        """Return every endpoint, oldest first."""
+        return list(self._send(calls.webhooks()).webhooks)
+
+    def webhook(self, webhook_id: str) -> Webhook:
+        """Return one endpoint."""
+        return self._send(calls.webhook(webhook_id))
+
+    def remove_webhook(self, webhook_id: str) -> RemovedWebhook:
+        """Remove an endpoint with its log; returns how many deliveries had not arrived."""
+        return self._send(calls.remove_webhook(webhook_id))
+
+    def rotate_webhook(self, webhook_id: str) -> NewWebhook:
+        """Give an endpoint a new secret; the present one signs too for a day."""
+        return self._send(calls.rotate_webhook(webhook_id))
+
+    def test_webhook(self, webhook_id: str) -> Delivery:
+        """Send a test soon; returns the delivery, whose state says later whether it arrived."""
+        return self._send(calls.test_webhook(webhook_id))
+
+    def deliveries(self, webhook_id: str, *, state: str | None = None) -> Iterator[Delivery]:
+        """Yield what was sent to an endpoint or is to be, newest first, reading page by page."""
+        after = None
+        while True:
+            page = self._send(calls.deliveries(webhook_id, state=state, limit=PAGE, after=after))
+            yield from page.deliveries
+            after = page.next
+            if after is None:
+                return
+
+    def resend(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """Send a delivery again soon, whatever became of it."""
+        return self._send(calls.resend(webhook_id, delivery_id))
+
+    def resend_dead(self, webhook_id: str) -> int:
+        """Send everything again that was given up; returns how many."""
+        return self._send(calls.resend_dead(webhook_id)).resent
+
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
@@ -726,6 +781,49 @@ class AsyncClient:
 
         """
         return await self._send(calls.destroy(fleet, jobs, where, confirm))
+
+    async def add_webhook(self, url: str, kinds: Sequence[str] | None = None) -> NewWebhook:
+        """Add an endpoint; see :meth:`Client.add_webhook`."""
+        return await self._send(calls.add_webhook(url, kinds))
+
+    async def webhooks(self) -> list[Webhook]:
+        """Return every endpoint, oldest first."""
+        return list((await self._send(calls.webhooks())).webhooks)
+
+    async def webhook(self, webhook_id: str) -> Webhook:
+        """Return one endpoint."""
+        return await self._send(calls.webhook(webhook_id))
+
+    async def remove_webhook(self, webhook_id: str) -> RemovedWebhook:
+        """Remove an endpoint with its log; returns how many deliveries had not arrived."""
+        return await self._send(calls.remove_webhook(webhook_id))
+
+    async def rotate_webhook(self, webhook_id: str) -> NewWebhook:
+        """Give an endpoint a new secret; the present one signs too for a day."""
+        return await self._send(calls.rotate_webhook(webhook_id))
+
+    async def test_webhook(self, webhook_id: str) -> Delivery:
+        """Send a test soon; returns the delivery, whose state says later whether it arrived."""
+        return await self._send(calls.test_webhook(webhook_id))
+
+    async def deliveries(self, webhook_id: str, *, state: str | None = None) -> AsyncIterator[Delivery]:
+        """Yield what was sent to an endpoint or is to be, newest first, reading page by page."""
+        after = None
+        while True:
+            page = await self._send(calls.deliveries(webhook_id, state=state, limit=PAGE, after=after))
+            for delivery in page.deliveries:
+                yield delivery
+            after = page.next
+            if after is None:
+                return
+
+    async def resend(self, webhook_id: str, delivery_id: str) -> Delivery:
+        """Send a delivery again soon, whatever became of it."""
+        return await self._send(calls.resend(webhook_id, delivery_id))
+
+    async def resend_dead(self, webhook_id: str) -> int:
+        """Send everything again that was given up; returns how many."""
+        return (await self._send(calls.resend_dead(webhook_id))).resent
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -98,6 +98,7 @@ def serve(wiring: Wiring, bound: socket.socket, *, notify: Callable[[], None]) -
         deps = ServiceDeps(
             wiring.service(database, notify=notify),
             authenticate=Authenticator(database, wiring.settings),
+            hooks=wiring.hooks(database),
             ready=lambda: _why_not_ready(database),
             tenant=TENANT,
             log=make_logger(wiring.settings.log_level, part="service"),

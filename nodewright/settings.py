@@ -24,6 +24,7 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical"})
 _DATABASE_SCHEMES: Final = re.compile(r"(sqlite|postgres|postgresql)(\+[a-z0-9_]+)?:")
 _REDIS_SCHEMES: Final = re.compile(r"(rediss?|valkeys?|unix|redis\+socket|sentinel)://")
+_REACHES: Final = frozenset({"no", "loopback", "yes"})
 _BUCKET: Final = re.compile(r"(\d+)/(\d+(?:\.\d+)?)")
 
 
@@ -73,6 +74,12 @@ def _one_line(value: SecretStr) -> SecretStr:
 def _level(value: str) -> str:
     if value.lower() not in _LEVELS:
         raise ValueError("not a level")
+    return value.lower()
+
+
+def _reach(value: str) -> str:
+    if value.lower() not in _REACHES:
+        raise ValueError("none of these")
     return value.lower()
 
 
@@ -251,6 +258,14 @@ class Settings(BaseSettings):
         alias="NODEWRIGHT_THREADS",
         description="Threads per worker process; at least as many as the limit allows creates at once.",
         json_schema_extra=_of(expected="a whole number from 1 to 1000"),
+    )
+    webhook_allow_private: Annotated[str, AfterValidator(_reach)] | None = Field(
+        None,
+        alias="NODEWRIGHT_WEBHOOK_ALLOW_PRIVATE",
+        description="How far inwards webhooks may be sent: `no`: only to addresses that the world can reach; "
+        "`loopback`: also to this machine, there without TLS too; `yes`: also to private networks. Never to link-local "
+        "addresses. Default: `no`; for `up` on loopback: `loopback`.",
+        json_schema_extra=_of(expected="one of no, loopback, yes"),
     )
     log_level: Annotated[str, AfterValidator(_level)] = Field(
         "info",

@@ -19,6 +19,7 @@ from nodewright.home import Home, ServiceAddress
 from nodewright.pausing import Pause
 from nodewright.processes import Part, Supervisor, own_command, tail
 from nodewright.serving import reserve, url_of
+from nodewright.settings import LOOPBACK
 from nodewright.wiring import Wiring, migrate
 
 CATALOG_SECONDS: Final = 20.0
@@ -110,10 +111,18 @@ class Stack:
             "NODEWRIGHT_HOME": str(self._home.folder),
             "NODEWRIGHT_DATABASE_URL": self._wiring.database_url,
             "NODEWRIGHT_ENCRYPTION_KEYS": ",".join(self._wiring.encryption_keys()),
+            **self._reach(),
             "PYTHONSAFEPATH": "1",
             "PYTHONUNBUFFERED": "1",
         }
         return self._wiring.settings.environment(**changes)
+
+    def _reach(self) -> dict[str, str]:
+        """Let webhooks reach this machine, unless somebody said otherwise, or others may ask for them."""
+        settings = self._wiring.settings
+        if settings.webhook_allow_private is not None or settings.host not in LOOPBACK:
+            return {}
+        return {"NODEWRIGHT_WEBHOOK_ALLOW_PRIVATE": "loopback"}
 
     def _broker_urls(self) -> dict[str, str]:
         """Return where Redis and broker are; without one given, an embedded Valkey is started."""

@@ -13,6 +13,8 @@ from jobs import house, keys, schema
 from jobs.catalog import Catalog
 from jobs.database import Database
 from jobs.fleets import Guards
+from jobs.hooks import Hooks
+from jobs.reach import Reach
 from jobs.service import Service
 from jobs.vault import Vault, new_key
 from nodewright.failures import BadInput, NotReached
@@ -114,6 +116,15 @@ class Wiring:
             notify=notify,
             dice=SystemRandom(),
         )
+
+    @property
+    def reach(self) -> Reach:
+        """How far inwards webhooks may be sent."""
+        return Reach(self.settings.webhook_allow_private or Reach.PUBLIC)
+
+    def hooks(self, database: Database) -> Hooks:
+        """Return the tenants' endpoints over ``database``."""
+        return Hooks(database, vault=self.vault(), reach=self.reach, dice=SystemRandom())
 
     def vault(self) -> Vault:
         """Return what seals and opens secrets.

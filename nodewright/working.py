@@ -41,6 +41,7 @@ def run_worker(wiring: Wiring, *, name: str | None) -> int:
             lease=timedelta(seconds=settings.lease_seconds), grace=timedelta(seconds=settings.grace_seconds)
         ),
         guards=wiring.guards,
+        reach=wiring.reach,
         name=name or default_name(),
     )
     quiet_libraries()

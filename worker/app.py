@@ -34,6 +34,8 @@ from jobs.vault import Vault
 from worker.cache import CatalogCache, connect
 from worker.config import WorkerConfig
 from worker.crew import Crew, Own
+from worker.deliver import SENDERS, Deliver
+from worker.egress import Egress
 from worker.engine import Engine, Identity, Parts
 from worker.expire import Expire
 from worker.lookup import Lookup
@@ -153,6 +155,7 @@ class _Assembly:
     clients: list[LinodeClient]
     executor: ThreadPoolExecutor
     log: Log
+    deliver: Deliver | None = None
 
 
 def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
@@ -178,8 +181,18 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
         identity = Identity(installation_id, account_id, token_id, config.name)
         return Engine(parts, identity, config.pace)
 
+    deliver = Deliver(
+        database,
+        vault,
+        Egress(config.reach).post,
+        ThreadPoolExecutor(SENDERS, thread_name_prefix="deliver"),
+        dice=SystemRandom(),
+        log=log,
+    )
+
     def duties() -> list[Chore]:
-        return [one for engine in crew.of_accounts for one in build_chores(engine, cache, config.guards)]
+        theirs = [one for engine in crew.of_accounts for one in build_chores(engine, cache, config.guards)]
+        return [*theirs, deliver]
 
     own = Own(config.account_id, config.token) if config.token else None
     crew = Crew(database, vault, own, make, limits=config.limits, log=log)
@@ -203,7 +216,7 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
         notify=loop.wake,
         dice=SystemRandom(),
     )
-    return _Assembly(crew, loop, service, database, clients, executor, log)
+    return _Assembly(crew, loop, service, database, clients, executor, log, deliver)
 
 
 class Changes:
@@ -229,7 +242,7 @@ def connections(threads: int) -> int:
 
     With the default number of threads four workers and a service stay below the 100 of PostgreSQL's default.
     """
-    return min(threads, _CREATES_AT_ONCE) + CHORE_THREADS + 2
+    return min(threads, _CREATES_AT_ONCE) + CHORE_THREADS + 3
 
 
 def _installation(database: Database) -> str:
@@ -388,6 +401,8 @@ def run(config: WorkerConfig, log: Log) -> int:
     finally:
         parts.loop.stop()
         parts.executor.shutdown(wait=True, cancel_futures=True)
+        if parts.deliver is not None:
+            parts.deliver.close()
         for client in parts.clients:
             client.close()
         parts.database.close()

@@ -9,6 +9,7 @@ from typing import Final
 
 from jobs.admission import CREATE, Limit
 from jobs.fleets import Guards
+from jobs.reach import Reach
 from jobs.transitions import RECONCILE_SOON
 
 LIST_INSTANCES: Final = "GET /linode/instances"
@@ -74,6 +75,8 @@ class WorkerConfig:
     account_id: str = "default"
     name: str = field(default_factory=default_name)
     pace: Pace = Pace()
+    reach: Reach = Reach.PUBLIC
+    """How far inwards webhooks may be sent."""
 
     @property
     def limits(self) -> dict[str, Sequence[Limit]]:

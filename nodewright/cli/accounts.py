@@ -103,7 +103,10 @@ def rotate(*, json: Json = False) -> None:
     if json:
         print_json(asdict(done))
     else:
-        console().print(f"Encrypted anew: {done.tokens} tokens, the secrets of {done.fleets} fleets.")
+        console().print(
+            f"Encrypted anew: {done.tokens} tokens, the secrets of {done.fleets} fleets and "
+            f"of {done.webhooks} webhooks."
+        )
     if done.unreadable:
         raise Failure(f"{done.unreadable} secrets are opened by none of the keys, and stay as they are")
 

@@ -21,6 +21,7 @@ from nodewright.cli import (
     scaling,
     show,
     tenants,
+    webhooks,
 )
 from nodewright.cli.errors import EXPECTED, report
 
@@ -81,6 +82,18 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
             "add-token": accounts.add_token,
             "remove-token": accounts.remove_token,
             "rotate": accounts.rotate,
+        },
+    ),
+    "webhooks": (
+        "Webhooks: who is told of what happens, and what became of it.",
+        {
+            "add": webhooks.add,
+            "list": webhooks.list_,
+            "rotate": webhooks.rotate,
+            "test": webhooks.try_,
+            "remove": webhooks.remove,
+            "deliveries": webhooks.deliveries,
+            "resend": webhooks.resend,
         },
     ),
 }

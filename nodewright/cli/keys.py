@@ -26,8 +26,8 @@ Scopes = Annotated[
     str,
     typer.Option(
         metavar="A,B",
-        help="What the key may do: `submit` fleets, `read` its tenant's, `operate` (cancel, destroy, pause, resolve), "
-        "`admin` (see the whole installation's numbers and alarms, pause an account or everything). "
+        help="What the key may do: `submit` fleets, `read` its tenant's, `operate` (cancel, destroy, pause, resolve, "
+        "webhooks), `admin` (see the whole installation's numbers and alarms, pause an account or everything). "
         f"Default: {USUAL_SCOPES}.",
     ),
 ]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from jobs.hooks import Hooks
 from jobs.keys import Principal
 from jobs.service import Service
 from nodewright.logs import FilteringBoundLogger, no_logger
@@ -24,6 +25,8 @@ class ServiceDeps:
     service: Service
     authenticate: Callable[[str], Principal | None]
     """Returns whose key this is."""
+    hooks: Hooks
+    """The tenants' endpoints."""
     ready: Callable[[], str | None]
     """Returns why the service cannot answer now, or None."""
     tenant: str = "default"

@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 from jobs.destruction import ConfirmationRefused
+from jobs.hooks import TooManyWebhooks, WebhookDisabled
 from jobs.requests import InvalidRequest, RequestFault, nearest, printable
 from jobs.service import (
     AccountPaused,
@@ -163,6 +164,8 @@ _TRANSLATIONS: Final[dict[type[Exception], Callable[[Any], Problem]]] = {
     NoTimeToLive: lambda error: Problem(HTTPStatus.CONFLICT, "no_ttl", str(error)),
     AccountPaused: lambda error: Problem(HTTPStatus.CONFLICT, error.code, f"the account is paused: {error}"),
     SecretsRefused: lambda error: Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "secrets_refused", str(error)),
+    TooManyWebhooks: lambda error: Problem(HTTPStatus.CONFLICT, "too_many_webhooks", str(error)),
+    WebhookDisabled: lambda error: Problem(HTTPStatus.CONFLICT, "webhook_disabled", str(error)),
     OperationalError: _database_away,
     ConfirmationRefused: lambda error: Problem(HTTPStatus.CONFLICT, error.code, str(error)),
     RequestValidationError: _parameters,

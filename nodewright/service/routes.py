@@ -14,6 +14,7 @@ from nodewright.service import (
     retries,
     scaling,
     spending,
+    webhooks,
 )
 from nodewright.service.limits import known_parameters, within_rate
 
@@ -23,7 +24,7 @@ def install(app: FastAPI) -> None:
     router = APIRouter(prefix="/v1", dependencies=[Depends(within_rate), Depends(known_parameters)])
     for part in (
         *(fleets, events, jobs, catalog, operating, holds, destroy, lifetimes),
-        *(retries, scaling, spending),
+        *(retries, scaling, spending, webhooks),
     ):
         part.install(router)
     app.include_router(router)

@@ -18,6 +18,8 @@ from jobs import admission, house, keys, schema
 from jobs.admission import CREATE, Limit
 from jobs.database import Database
 from jobs.fleets import Guards
+from jobs.hooks import Hooks
+from jobs.reach import Reach
 from jobs.service import Service
 from jobs.vault import Vault, new_key
 from nodewright.service import ServiceDeps, create_app
@@ -77,9 +79,10 @@ def deps_for(database):
     """Return a service over the database; its event streams are cut short."""
     with database.read() as tx:
         catalog = house.load_catalog(tx, "default")
+    vault = Vault([new_key()])
     service = Service(
         database,
-        vault=Vault([new_key()]),
+        vault=vault,
         guards=Guards(max_instances=100_000, max_hourly_microusd=10**12),
         catalogs=lambda _: catalog,
         notify=lambda: None,
@@ -88,6 +91,7 @@ def deps_for(database):
     return ServiceDeps(
         service,
         authenticate=lambda key: keys.check(database, key),
+        hooks=Hooks(database, vault=vault, reach=Reach.PUBLIC, dice=Random(5)),
         ready=lambda: None,
         local=True,
         stream_seconds=0.2,

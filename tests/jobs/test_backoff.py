@@ -1,3 +1,4 @@
+from datetime import timedelta
 from random import Random
 
 import pytest
@@ -5,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs import backoff
-from jobs.backoff import exponential
+from jobs.backoff import deliver_again, exponential
+
+
+class Half(Random):
+    """Dice that always fall in the middle: no jitter."""
+
+    def random(self):
+        """Return the middle."""
+        return 0.5
 
 
 @pytest.mark.parametrize(
@@ -40,3 +49,27 @@ def test_jobs_that_failed_together_do_not_return_together():
 def test_a_send_that_was_never_counted_waits_shortly():
     """Zero sends, which should not happen, is a short wait and no error."""
     assert backoff.send_again(0, Random(1)).total_seconds() < 0.5
+
+
+def test_a_delivery_is_tried_twelve_times_within_a_day():
+    """The waits between the tries of a delivery grow from seconds to hours, and all of them together are a day."""
+    waits = [deliver_again(tries, Half()) for tries in range(1, 12)]
+    assert waits == sorted(waits)
+    assert (waits[0], sum(waits, timedelta())) == (timedelta(seconds=5), timedelta(seconds=85_955))
+    assert deliver_again(12, Half()) is None
+
+
+def test_deliveries_do_not_come_in_step():
+    """The dice spread the tries of many deliveries by a fifth to either side."""
+    dice = Random(1)
+    waits = {deliver_again(5, dice).total_seconds() for _ in range(100)}
+    assert len(waits) == 100
+    assert 720 <= min(waits) < 800
+    assert 1000 < max(waits) <= 1080
+
+
+def test_a_receiver_may_ask_for_more_patience():
+    """What a receiver asks for counts where it is longer than our own wait, up to six hours."""
+    asked = [timedelta(seconds=1), timedelta(hours=1), timedelta(days=9)]
+    waits = [deliver_again(1, Half(), retry_after=one) for one in asked]
+    assert waits == [timedelta(seconds=5), timedelta(hours=1), timedelta(hours=6)]

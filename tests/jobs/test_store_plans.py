@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from sqlalchemy import event, insert, text, update
 
-from jobs import admission, fleets, holds, places, queries, transitions
+from jobs import admission, expiry, fleets, holds, places, queries, transitions
 from jobs.identity import new_ids
 from jobs.listing import JobFilter, list_jobs, place_of
 from jobs.records import fleets as fleets_
@@ -36,6 +36,7 @@ def crowded(database, clock):
     move_in(database)
     add_tenant(database, "other")
     big, small = add_fleet(database, name="big"), add_fleet(database, name="small")
+    add_fleet(database, name="overdue", deadline_at=clock.at(-1))
     template = job_row(database, big, State.QUEUED)
     states = [state for state, count in OPEN.items() for _ in range(count)]
     states += [State.QUEUED] * (ROWS - len(states))
@@ -55,6 +56,7 @@ def crowded(database, clock):
             "linode_id": number if state is State.BOOTING else None,
             "lease_until": clock.at(number) if state in {State.DISPATCHED, State.CREATING} else None,
             "run_after": clock.at(number) if number % 50 == 1 else None,
+            "expires_at": clock.at(number) if state is State.BOOTING else None,
             "counted": state is not State.CANCELLED or number % 500 == 0,
         }
         rows.append(row)
@@ -179,6 +181,8 @@ def test_hot_statements_walk_an_index(crowded, clock):
         "by error": lambda tx: list_jobs(tx, tenant=TENANT, where=failed, limit=100),
         "since": lambda tx: list_jobs(tx, tenant=TENANT, where=JobFilter(since=tx.now), limit=100),
         "job": lambda tx: queries.job_detail(tx, queries.find_job(tx, page[0].id, tenant=TENANT)),
+        "expire, when": expiry.next_due,
+        "expired": lambda tx: expiry.end_expired(tx, actor=ACTOR, limit=1),
         "labels": lambda tx: queries.taken_labels(tx, ACCOUNT, labels),
     }
     acts = {name: inside(database, act) for name, act in acts.items()}

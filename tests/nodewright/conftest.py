@@ -136,6 +136,7 @@ def _make_site(folder, *, catalog=True):
     deps = ServiceDeps(
         wiring.service(database, notify=lambda: None),
         authenticate=lambda key: keys.check(database, key),
+        hooks=wiring.hooks(database),
         ready=lambda: None,
         tenant=TENANT,
         local=True,

@@ -62,6 +62,7 @@ def test_every_body_is_documented(openapi):
         "/v1/fleets/{ref}/scale",
         "/v1/jobs/{job_id}/cancel",
         "/v1/jobs/{job_id}/retry",
+        "/v1/webhooks",
     }
 
 

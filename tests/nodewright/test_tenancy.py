@@ -11,8 +11,9 @@ from sqlalchemy import select
 
 from jobs import admission, house, keys, transitions
 from jobs import tenants as tenant_rows
-from jobs.records import fleets, job_events, jobs
+from jobs.records import fleets, job_events, jobs, webhook_deliveries, webhooks
 from jobs.requests import parse_request
+from jobs.webhooks import EndpointRequest
 from nodewright.service import create_app
 from tests.nodewright.conftest import CATALOG
 
@@ -24,7 +25,14 @@ OF_ALL = {
     *("/v1/accounts/{account_id}/pause", "/v1/accounts/{account_id}/resume"),
 }
 """What tells or decides of all tenants together, to keys with the scope `admin` only."""
-PLACES = {"ref": ("fleet", "name"), "fleet_id": ("fleet",), "job_id": ("job",), "account_id": ("account",)}
+PLACES = {
+    "ref": ("fleet", "name"),
+    "fleet_id": ("fleet",),
+    "job_id": ("job",),
+    "account_id": ("account",),
+    "webhook_id": ("webhook",),
+    "delivery_id": ("delivery",),
+}
 """Which of the owner's things a name in a path stands for. A new name has to be added here."""
 ASKED = {"fleet": "name", "label": "label", "job": "job", "since": "job", "after": "job", "tag": "tag"}
 """What a query parameter is asked with; others are left out."""
@@ -38,6 +46,7 @@ BODIES = {
     "/v1/fleets/{ref}/scale": {"to": 2},
     "/v1/jobs/{job_id}/cancel": {},
     "/v1/jobs/{job_id}/retry": {},
+    "/v1/webhooks": {"url": "https://intruder.example/hook"},
 }
 """Bodies that would be good for the owner; a document of the intruder's own where nothing is said."""
 PRIVATE = "private/1002"
@@ -56,6 +65,9 @@ class Owner:
         self.things = {"fleet": made.id, "name": "victims-fleet", "job": found[0].id, "tag": "victims-tag"}
         self.things |= {"label": found[0].label, "account": "default"}
         self.park(site, found[0].id)
+        endpoint = EndpointRequest("https://victims-hook.example/")
+        webhook = site.deps.hooks.add(endpoint, "default").webhook.id
+        self.things |= {"webhook": webhook, "delivery": site.deps.hooks.test(webhook, "default").id}
         self.marks = {"victims-", PRIVATE, made.id, *(job.id for job in found), keys.key_id(site.key)}
 
     def park(self, site, job_id):
@@ -129,6 +141,8 @@ def rows(site, tenant="default"):
             tx.execute(select(fleets).where(fleets.c.tenant_id == tenant)).all(),
             tx.execute(select(jobs).where(jobs.c.tenant_id == tenant).order_by(jobs.c.id)).all(),
             tx.execute(select(job_events).where(job_events.c.job_id.in_(mine))).all(),
+            tx.execute(select(webhooks).where(webhooks.c.tenant_id == tenant)).all(),
+            tx.execute(select(webhook_deliveries)).all(),
         ]
 
 
@@ -167,7 +181,7 @@ def without(said, typed):
 
 def test_every_route_with_the_owners_key(served, owner):
     """With the owner's key the very same calls find what they name, so that a 404 above is worth something."""
-    for method, path, _ in operations(served):
+    for method, path, _ in sorted(operations(served), key=lambda one: one[0] == "delete"):
         for url, _put in filled(path, owner):
             status, said = call(served, owner.key, method, url, **body_for(method, path))
             assert status < 300 or status == 409, (method, path, status, said[:500])
@@ -176,7 +190,8 @@ def test_every_route_with_the_owners_key(served, owner):
 def test_lists_show_the_owner_what_they_hide_from_others(served, owner):
     """The owner's key is shown the marks that the other's key was not, by every kind of list."""
     listed = [
-        call(served, owner.key, "get", path)[1] for path in ("/v1/fleets", "/v1/jobs", "/v1/status", "/")
+        call(served, owner.key, "get", path)[1]
+        for path in ("/v1/fleets", "/v1/jobs", "/v1/status", "/v1/webhooks", "/")
     ]
     assert all("victims-" in said for said in listed)
 

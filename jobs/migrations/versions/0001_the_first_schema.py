@@ -405,11 +405,89 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("token_id", "route", "bucket", name=op.f("pk_rate_windows")),
     )
 
+    op.create_table(
+        "webhooks",
+        sa.Column("id", Identifier, nullable=False),
+        sa.Column("tenant_id", sa.String(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("kinds", JsonDocument, nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("previous_until", UtcDateTime(), nullable=True),
+        sa.Column("after_event", RowNumber, nullable=False),
+        sa.Column("disabled_at", UtcDateTime(), nullable=True),
+        sa.Column("disabled_reason", sa.Text(), nullable=True),
+        sa.Column("lease_until", UtcDateTime(), nullable=True),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("served_at", UtcDateTime(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_webhooks_tenant_id_tenants")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhooks")),
+    )
+    with op.batch_alter_table("webhooks", schema=None) as batch_op:
+        batch_op.create_index("ix_webhooks_tenant_id_id", ["tenant_id", "id"], unique=False)
+
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", Identifier, nullable=False),
+        sa.Column("webhook_id", Identifier, nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("fleet_id", Identifier, nullable=True),
+        sa.Column("sequence", sa.Integer(), nullable=True),
+        sa.Column("payload", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("due_at", UtcDateTime(), nullable=True),
+        sa.Column("tried_at", UtcDateTime(), nullable=True),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("ended_at", UtcDateTime(), nullable=True),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.CheckConstraint(
+            "state <> 'pending' OR due_at IS NOT NULL", name=op.f("ck_webhook_deliveries_pending_is_due")
+        ),
+        sa.CheckConstraint(
+            "state IN ('pending', 'delivered', 'dead')", name=op.f("ck_webhook_deliveries_state_known")
+        ),
+        sa.ForeignKeyConstraint(
+            ["webhook_id"], ["webhooks.id"], name=op.f("fk_webhook_deliveries_webhook_id_webhooks")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
+    )
+    with op.batch_alter_table("webhook_deliveries", schema=None) as batch_op:
+        batch_op.create_index(
+            "uq_webhook_deliveries_webhook_id_subject", ["webhook_id", "subject"], unique=True
+        )
+        batch_op.create_index("ix_webhook_deliveries_webhook_id_id", ["webhook_id", "id"], unique=False)
+        batch_op.create_index(
+            "ix_webhook_deliveries_due",
+            ["webhook_id", "due_at"],
+            unique=False,
+            sqlite_where=sa.text("state = 'pending'"),
+            postgresql_where=sa.text("state = 'pending'"),
+        )
+        batch_op.create_index(
+            "ix_webhook_deliveries_dead",
+            ["webhook_id", "id"],
+            unique=False,
+            sqlite_where=sa.text("state = 'dead'"),
+            postgresql_where=sa.text("state = 'dead'"),
+        )
+        batch_op.create_index(
+            "ix_webhook_deliveries_ended_at",
+            ["ended_at"],
+            unique=False,
+            sqlite_where=sa.text("ended_at IS NOT NULL"),
+            postgresql_where=sa.text("ended_at IS NOT NULL"),
+        )
+
     op.execute(_job_results(op.get_bind().dialect.name))
 
 
 def downgrade() -> None:
     op.execute("DROP VIEW job_results")
+    op.drop_table("webhook_deliveries")
+    op.drop_table("webhooks")
     op.drop_table("rate_windows")
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_index(
