@@ -17,6 +17,7 @@ from sqlalchemy import and_, or_, select
 from jobs import transitions
 from jobs.database import Database, Transaction
 from jobs.listing import JobFilter, conditions
+from jobs.picks import Refusal
 from jobs.records import RECORD_COLUMNS, JobRecord, fleets, jobs, record
 from jobs.states import State
 from jobs.views import usd
@@ -79,22 +80,6 @@ class Target:
             "region": self.region,
             "hourly_usd": usd(self.hourly_microusd),
         }
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """One job that is left as it is, and why."""
-
-    job_id: str
-    label: str
-    state: str
-    code: str
-    message: str
-    remedy: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-able mapping."""
-        return dict(vars(self))
 
 
 @dataclass(frozen=True)

@@ -86,9 +86,9 @@ def _end(tx: Transaction, fleet_id: str, event: Event, why: Reason, actor: str, 
     )
 
 
-def _hold(tx: Transaction, *where: Any, limit: int) -> list[JobRecord]:  # noqa: ANN401 - SQLAlchemy expressions
+def _hold(tx: Transaction, *where: Any, order: Any = jobs.c.id, limit: int) -> list[JobRecord]:  # noqa: ANN401 - SQLAlchemy
     """Return jobs, locked; those that somebody else holds are left for the next time."""
-    free = select(jobs.c.id).where(*where).order_by(jobs.c.id).limit(limit)
+    free = select(jobs.c.id).where(*where).order_by(order).limit(limit)
     ids = tx.execute(free.with_for_update(skip_locked=True)).scalars().all()
     return transitions.select_records(tx, jobs.c.id.in_(ids)) if ids else []
 
@@ -99,7 +99,7 @@ def _hold(tx: Transaction, *where: Any, limit: int) -> list[JobRecord]:  # noqa:
 def end_expired(tx: Transaction, *, actor: str, limit: int = CHUNK) -> int:
     """Have instances deleted whose time to live is over; return how many."""
     over = and_(jobs.c.expires_at.is_not(None), jobs.c.expires_at <= tx.now, _HAS_INSTANCE)
-    found = _hold(tx, over, limit=limit)
+    found = _hold(tx, over, order=jobs.c.expires_at, limit=limit)
     return sum(transitions.ttl_over(tx, job, actor=actor) is not None for job in found)
 
 

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, case, insert, null, or_, select, text, update
 
-from jobs import transitions
+from jobs import existing, transitions
 from jobs.catalog import Catalog
 from jobs.cost import format_usd
 from jobs.database import Transaction
 from jobs.identity import new_ids
 from jobs.records import JobRecord, fleets, in_state, job_events, jobs, tenants
-from jobs.requests import FleetRequest, GroupRequest, InvalidRequest, RequestFault
+from jobs.requests import GIVEN_SECRETS, FleetRequest, GroupRequest, InvalidRequest, RequestFault
 from jobs.starts import Start, start_of, starts_of
 from jobs.states import Event, State
 from jobs.transitions import Present, Reason
@@ -104,15 +104,51 @@ def insert_fleet(tx: Transaction, draft: Draft, *, guards: Guards, dice: Random)
     """Write the fleet, its jobs and their first events, within the tenant's guards.
 
     Raises:
-        InvalidRequest: a guard would be exceeded; the fault says how much is left. Nothing is written.
+        InvalidRequest: a guard would be exceeded (the fault says how much is left), or a fleet of the name is there.
+            The transaction must be rolled back.
 
     """
     slots = _slots(tx, draft)
     good = [slot for slot in slots if slot.fault is None]
     _reserve(tx, draft, guards, count=len(good), hourly=_dearest(good))
     tx.execute(insert(fleets), _fleet_row(tx, draft))
+    # The tenant's row is locked: nobody else of it submits meanwhile.
+    existing.refuse(tx, draft.tenant, draft.request)
+    _insert_jobs(tx, draft, slots, {}, dice=dice)
+
+
+def insert_more(
+    tx: Transaction,
+    draft: Draft,
+    *,
+    total: int,
+    after: int,
+    more: dict[str, Any],
+    guards: Guards,
+    dice: Random,
+) -> None:
+    """Write more jobs of a fleet that is there, within the tenant's guards, whose row is locked.
+
+    ``draft``: its only group is what they are made from. ``total``: how many jobs the fleet then has. ``after``: the
+    last position that is taken. ``more``: columns that the fleet says, not the draft.
+
+    Raises:
+        InvalidRequest: a guard would be exceeded; the fault says how much is left. Nothing is written.
+
+    """
+    slots = _slots(tx, draft)
+    reserve(tx, draft.tenant, guards, count=len(slots), hourly=_dearest(slots), total=total, field="to")
+    _insert_jobs(tx, draft, slots, more, after=after, dice=dice)
+
+
+def _insert_jobs(
+    tx: Transaction, draft: Draft, slots: list[_Slot], more: dict[str, Any], *, after: int = 0, dice: Random
+) -> None:
     ids = new_ids(len(slots), tx.now, dice)
-    rows = [_job_row(tx, draft, slot, job_id) for slot, job_id in zip(slots, ids, strict=True)]
+    rows = [
+        {**_job_row(tx, draft, slot, job_id), "position": slot.position + after, **more}
+        for slot, job_id in zip(slots, ids, strict=True)
+    ]
     if not tx.on_sqlite:
         # An insert has no plan to choose, and a new one for each of 10,000 rows is a third of their cost.
         tx.execute(text("SET LOCAL plan_cache_mode = auto"))
@@ -130,7 +166,7 @@ def _dearest(slots: Sequence[_Slot]) -> int:
 def _fleet_row(tx: Transaction, draft: Draft) -> dict[str, Any]:
     request = draft.request
     groups = [
-        {**group.public(), "tags": request.tags_of(position)} for position, group in enumerate(request.groups)
+        {**group.stored(), "tags": request.tags_of(position)} for position, group in enumerate(request.groups)
     ]
     return {
         "id": draft.fleet_id,
@@ -300,6 +336,30 @@ _REMEDY: Final = (
 )
 
 
+def reserve(
+    tx: Transaction, tenant: str, guards: Guards, *, count: int, hourly: int, total: int = 0, field: str
+) -> None:
+    """Count more jobs of a fleet that is there. The tenant's row is locked by :func:`release`.
+
+    ``total``: how many jobs the fleet then has; ``field``: what of the request a refusal names.
+
+    Raises:
+        InvalidRequest: a guard would be exceeded; the fault says how much is left. Nothing is counted.
+
+    """
+    row = tx.execute(select(tenants).where(tenants.c.id == tenant)).one()
+    most = guards.laid_over(row)
+    found = [_too_large(total, most), _too_many(row, count, most), _too_dear(row, hourly, most)]
+    faults = [
+        RequestFault(code=QUOTA, pointer=f"/{field}", field=field, value=count, message=words, remedy=_REMEDY)
+        for words in found
+        if words is not None
+    ]
+    if faults:
+        raise InvalidRequest(faults)
+    _count(tx, tenant, count=count, hourly=hourly)
+
+
 def rehearse(tx: Transaction, draft: Draft, *, guards: Guards) -> tuple[RequestFault, ...]:
     """Reserve what the fleet needs, and return what refuses it. The caller must roll the transaction back."""
     good = [slot for slot in _slots(tx, draft) if slot.fault is None]
@@ -358,7 +418,15 @@ def _present(start: Start) -> Present:
 # Secrets -------------------------------------------------------------------------------------------------------------
 
 
-_NEEDS: Final = select(jobs.c.id).where(jobs.c.fleet_id == fleets.c.id, in_state(*_UNBOUGHT)).exists()
+_NEEDS: Final = (
+    select(jobs.c.id)
+    .where(
+        jobs.c.fleet_id == fleets.c.id,
+        in_state(*_UNBOUGHT, State.DELETING),
+        or_(jobs.c.state != State.DELETING.value, jobs.c.afterwards == "retry"),
+    )
+    .exists()
+)
 _UNNEEDED: Final = and_(fleets.c.sealed.is_not(None), ~_NEEDS)
 _ANY_UNNEEDED: Final = select(fleets.c.id).where(_UNNEEDED).limit(1)
 
@@ -370,7 +438,11 @@ def keeps_secrets(tx: Transaction) -> bool:
 
 def erase_secrets(tx: Transaction) -> int:
     """Erase the sealed secrets of fleets whose creates are all over; return how many."""
-    return int(tx.execute(update(fleets).where(_UNNEEDED).values(sealed=None, secrets_erased=True)).rowcount)
+    # Locked first, and looked at again: whoever retries or scales holds the fleet's row until its jobs are there.
+    found = select(fleets.c.id).where(_UNNEEDED).with_for_update(skip_locked=True)
+    ids = tx.execute(found).scalars().all()
+    still = update(fleets).where(fleets.c.id.in_(ids), _UNNEEDED)
+    return int(tx.execute(still.values(sealed=None, secrets_erased=True)).rowcount)
 
 
 _LOAD_GROUP: Final = select(fleets.c.groups, fleets.c.sealed, fleets.c.secrets_erased).where(
@@ -379,6 +451,7 @@ _LOAD_GROUP: Final = select(fleets.c.groups, fleets.c.sealed, fleets.c.secrets_e
 
 
 def load_group(tx: Transaction, fleet_id: str, group: int) -> tuple[dict[str, Any], bytes | None, bool]:
-    """Return a fleet's group as asked for, its sealed secrets, and whether they were erased."""
+    """Return a fleet's group as asked for, its sealed secrets, and whether secrets of its own were erased."""
     row = tx.execute(_LOAD_GROUP, {"fleet": fleet_id}).one()
-    return row[0][group], row[1], row[2]
+    asked = row[0][group]
+    return asked, row[1], row[2] and bool(asked.get(GIVEN_SECRETS, True))

@@ -53,7 +53,7 @@ def list_jobs(
     if after is not None:
         statement = statement.where(_follows(where, after))
     paused = pauses(tx)
-    return [job_view(row, paused) for row in tx.execute(statement.limit(limit))]
+    return [job_view(row, paused, tx.now) for row in tx.execute(statement.limit(limit))]
 
 
 def place_of(job: JobView, where: JobFilter) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import and_, bindparam, exists, func, select
 from jobs import admission, queries, tenants, transitions
 from jobs.admission import CREATE
 from jobs.catalog import Catalog
-from jobs.database import Transaction
+from jobs.database import Database, Transaction
 from jobs.records import accounts, in_state, installation, jobs, tenant_accounts, tokens
 from jobs.requests import INVALID_REQUEST, FleetRequest, GroupRequest, InvalidRequest, RequestFault, nearest
 from jobs.spread import Lane, assign, rate_of
@@ -140,6 +140,26 @@ def _open_first(tx: Transaction, names: tuple[str, ...]) -> tuple[str, ...]:
     fit = and_(accounts.c.id.in_(names), open_, served)
     fitting = set(tx.execute(select(accounts.c.id).where(fit)).scalars())
     return tuple(name for name in names if name in fitting) or names
+
+
+def ready(names: tuple[str, ...], found: Mapping[str, Catalog], *, named: bool) -> Places:
+    """Return the places of these accounts: those without a catalog yet are left out where another one has it."""
+    return Places(tuple(name for name in names if name in found) or names, found, named=named)
+
+
+def catalogs_of(
+    database: Database, catalogs: Catalogs, tenant: str, fleet_id: str | None
+) -> dict[str, Catalog]:
+    """Return the catalogs of the accounts that a fleet's jobs are in, or new ones may go to.
+
+    Not within a transaction: reading a catalog may need a connection of its own.
+    """
+    with database.read() as tx:
+        here = select(accounts.c.id).where(
+            exists().where(jobs.c.fleet_id == fleet_id, jobs.c.account_id == accounts.c.id)
+        )
+        names = dict.fromkeys([*tenants.accounts_of(tx, tenant), *tx.execute(here).scalars()])
+    return {name: catalog for name in names if (catalog := catalogs(name)) is not None}
 
 
 def taken_labels(tx: Transaction, places: Places, labels: list[str]) -> set[str]:

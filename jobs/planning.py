@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import func, select
 
-from jobs import admission, fleets, house, windows
+from jobs import admission, existing, fleets, house, windows
 from jobs.alarms import alarms
 from jobs.catalog import Price
 from jobs.database import Database, Transaction
@@ -47,15 +47,16 @@ def _rehearse(tx: Transaction, draft: Draft, report: Report, where: Places, guar
     instances, spend = _quotas(tx, draft.tenant, guards)
     # What could never be accepted is not held against the guards: its own faults are the news.
     over = fleets.rehearse(tx, draft, guards=guards) if good else ()
-    faults = (*report.faults, *over)
-    refused = over or (report.faults and request.on_invalid == "refuse")
+    same = existing.fault_of(tx, draft.tenant, request)
+    faults = (*((same,) if same else ()), *report.faults, *over)
+    refused = same or over or (report.faults and request.on_invalid == "refuse")
     accepted = 0 if refused else good
     return Plan(
         request=request,
         lines=plan_lines(found, catalog),
         accepted=accepted,
         faults=faults,
-        warnings=(*report.warnings, *_already_there(tx, draft.tenant, request)),
+        warnings=(*report.warnings, *(() if same else _already_there(tx, draft.tenant, request))),
         total=Price() if refused else total_price(found),
         dearest=Price() if refused else dearest_price(found),
         instances=instances,

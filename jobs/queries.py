@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, select, text
 
-from jobs import tenants
+from jobs import spend, tenants
 from jobs.alarms import alarms
 from jobs.choices import regions_of, types_of
 from jobs.database import Transaction
@@ -25,7 +25,17 @@ from jobs.records import (
 from jobs.requests import GroupRequest
 from jobs.states import State
 from jobs.tables import MAY_OWN
-from jobs.views import Asked, ErrorView, EventView, FleetView, JobDetail, JobView, Status, WindowView
+from jobs.views import (
+    Asked,
+    ErrorView,
+    EventView,
+    FleetView,
+    JobDetail,
+    JobView,
+    Spend,
+    Status,
+    WindowView,
+)
 
 CATALOG_KINDS: Final = ("types", "regions", "images", "availability")
 _CHUNK: Final = 1000
@@ -75,7 +85,7 @@ _ORDER: Final = {state.value: position for position, state in enumerate(State)}
 def _fleet_states(tx: Transaction, rows: Sequence[Any]) -> dict[str, dict[str, int]]:
     """Return each fleet's jobs by state. Of huge fleets the queued ones are what no other state has."""
     small = [row.id for row in rows if row.count < _HUGE]
-    huge = {row.id: row.count for row in rows if row.count >= _HUGE}
+    huge = {row.id: _rows_of(tx, row.id) for row in rows if row.count >= _HUGE}
     others = [state.value for state in State if state is not State.QUEUED]
     counted = _count(tx, jobs.c.fleet_id.in_(small)) if small else {}
     if huge:
@@ -84,6 +94,11 @@ def _fleet_states(tx: Transaction, rows: Sequence[Any]) -> dict[str, dict[str, i
         found = counted.setdefault(fleet_id, {})
         found[State.QUEUED.value] = count - sum(found.values())
     return {key: _in_order(states) for key, states in counted.items()}
+
+
+def _rows_of(tx: Transaction, fleet_id: str) -> int:
+    """Return how many jobs a fleet ever had: none is taken away, and the positions have no gap."""
+    return tx.execute(select(func.max(jobs.c.position)).where(jobs.c.fleet_id == fleet_id)).scalar() or 0
 
 
 def _count(tx: Transaction, where: ColumnElement[bool]) -> dict[str, dict[str, int]]:
@@ -109,6 +124,7 @@ _FLEET_COLUMNS: Final = (
 def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
     rows = tx.execute(statement).all()
     states = _fleet_states(tx, rows)
+    spent = spend.of_fleets(tx, [row.id for row in rows])
     return [
         FleetView(
             id=row.id,
@@ -126,6 +142,7 @@ def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
             boot_timeout_seconds=row.boot_timeout_seconds,
             stopped_at=row.stopped_at,
             stop_reason=row.stop_reason,
+            spend=spent.get(row.id, Spend()),
         )
         for row in rows
     ]
@@ -180,15 +197,22 @@ def _pause(account: str, code: str | None, reason: str | None, held: bool, every
 _FLEET_PAUSED: Final = ErrorView("paused", "the fleet is paused by a person", None)
 
 
-def job_view(row: Any, paused: Mapping[str, ErrorView]) -> JobView:  # noqa: ANN401 - a row of job_rows
+def job_view(row: Any, paused: Mapping[str, ErrorView], now: datetime) -> JobView:  # noqa: ANN401 - a row of job_rows
     """Return what people see of a row."""
     error = ErrorView(row.error_code, row.error_reason, row.error_field) if row.error_code else None
     if error is None and row.state == State.QUEUED:
         # A job that waits for a pause to end says so, although nothing was sent for it.
         error = paused.get(row.account_id) or (_FLEET_PAUSED if row.fleet_held_at else None)
     direct = {name: getattr(row, name) for name in _DIRECT}
+    spent, wasted = spend.of_job(row, now)
     return JobView(
-        **direct, fleet=row.fleet_name, tenant=row.tenant_id, error=error, parked=row.parked_at is not None
+        **direct,
+        fleet=row.fleet_name,
+        tenant=row.tenant_id,
+        error=error,
+        parked=row.parked_at is not None,
+        spent_microusd=spent,
+        wasted_microusd=wasted,
     )
 
 
@@ -204,7 +228,7 @@ def find_job(tx: Transaction, job_id: str, *, tenant: str) -> JobView | None:
     if known is None:
         return None
     row = tx.execute(job_rows().where(jobs.c.id == known, jobs.c.tenant_id == tenant)).first()
-    return None if row is None else job_view(row, pauses(tx))
+    return None if row is None else job_view(row, pauses(tx), tx.now)
 
 
 def job_detail(tx: Transaction, job: JobView) -> JobDetail:

@@ -64,6 +64,7 @@ class JobRecord:
     wasted_microusd: int
     error_code: str | None
     error_reason: str | None
+    error_field: str | None
     submitted_at: datetime
     sent_at: datetime | None
     created_at: datetime | None

@@ -35,6 +35,9 @@ INVALID_REQUEST = "invalid_request"
 SECRET_FIELDS = frozenset({"root_pass", "user_data", "stackscript_data"})
 """The group fields that are encrypted at rest and never shown."""
 
+GIVEN_SECRETS = "secrets"
+"""The key in a stored group's document that lists the names of the secrets that it was given."""
+
 MAX_DEPTH = 16
 """How deep a document may nest. The deepest legitimate place, an interface's ranges, is at 8."""
 
@@ -246,6 +249,12 @@ class GroupRequest(_Model):
         """Return the group as a JSON-able dict without secrets and unset fields: what a row stores."""
         return self.model_dump(mode="json", exclude=set(SECRET_FIELDS), exclude_none=True)
 
+    def stored(self) -> dict[str, Any]:
+        """Return what a row stores: the public group, and the names of the secrets that belong to it."""
+        made = {"root_pass"} if self.reveal_root_pass and self.image is not None else set()
+        names = {field for field in SECRET_FIELDS if getattr(self, field) is not None}
+        return {**self.public(), GIVEN_SECRETS: sorted(names | made)}
+
     def secrets(self) -> dict[str, Any]:
         """Return the revealed secrets that are set, by field name; encrypt them before they go anywhere."""
         found = {field: getattr(self, field) for field in sorted(SECRET_FIELDS)}
@@ -253,8 +262,11 @@ class GroupRequest(_Model):
 
     @classmethod
     def restore(cls, public: Mapping[str, Any], secrets: Mapping[str, Any] | None = None) -> Self:
-        """Build the group again from what `public()` and `secrets()` returned."""
-        return cls.model_validate({**public, **(secrets or {})})
+        """Build the group again from what `public()` (or `stored()`) and `secrets()` returned."""
+        kept = {name: value for name, value in public.items() if name != GIVEN_SECRETS}
+        # A group that was scaled down to nothing is still one that jobs of the past were made from.
+        kept["count"] = max(kept.get("count", 1), 1)
+        return cls.model_validate({**kept, **(secrets or {})})
 
 
 class FleetRequest(_Model):
@@ -262,9 +274,10 @@ class FleetRequest(_Model):
 
     `tags` are added to each group's own. `priority` is -100..100, higher goes first. `on_invalid` says
     whether one wrong group refuses the whole request, or only its own jobs are rejected. `account` names one of
-    the tenant's accounts; without it the jobs are spread over all of them. Nothing is sent before `not_before`, and
-    what is not bought at the `deadline` ends. `ttl` seconds after its create each instance is deleted; one that is not
-    up after `boot_timeout` seconds has failed.
+    the tenant's accounts; without it the jobs are spread over all of them. `on_existing` says whether a fleet of
+    the same name that has instances, or may get some, refuses the request or is no matter (`new`). Nothing
+    is sent before `not_before`, and what is not bought at the `deadline` ends. `ttl` seconds after its create each
+    instance is deleted; one that is not up after `boot_timeout` seconds has failed.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
@@ -278,6 +291,7 @@ class FleetRequest(_Model):
     ttl: Duration | None = None
     boot_timeout: Duration | None = None
     on_failure: OnFailure | None = None
+    on_existing: Literal["refuse", "new"] = "refuse"
     _flat: bool = PrivateAttr(default=False)
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ANN401  # pydantic's signature

@@ -25,6 +25,7 @@ FLEET_TEXTS: Final = {
     "ttl": "So long after its create each instance is deleted: 90m, 2h, 3d, or seconds.",
     "boot_timeout": "What is not up so long after its create has failed: 10m, or seconds.",
     "on_failure": "When the fleet is given up.",
+    "on_existing": "`refuse`: a fleet of this name that has instances refuses it. `new`: it is a fleet of its own.",
 }
 GROUP_TEXTS: Final = {
     "count": "How many instances.",

@@ -4,20 +4,22 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 
 from jobs import (
+    cancelling,
     credentials,
     destruction,
+    existing,
     expiry,
     holds,
     house,
@@ -25,10 +27,12 @@ from jobs import (
     messages,
     places,
     queries,
+    spend,
     tenants,
     transitions,
 )
 from jobs import fleets as fleet_rows
+from jobs.cancelling import Cancelled
 from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
 from jobs.database import Database, Transaction
@@ -39,16 +43,20 @@ from jobs.holds import HoldView, Scope
 from jobs.identity import new_id
 from jobs.labels import labels_of
 from jobs.listing import JobFilter
+from jobs.picks import Pick, UnknownJobError
 from jobs.places import Places
 from jobs.plan import Plan
 from jobs.planning import plan_fleet
-from jobs.records import JobRecord, fleets, jobs
+from jobs.records import fleets
+from jobs.regiven import Given
 from jobs.requests import FleetRequest, InvalidRequest, RequestFault, RequestWarning
+from jobs.retrying import Retried, Retrier, Wishes
+from jobs.scaling import NoCatalogError, Scaled, Scaler, Wish
 from jobs.states import State
 from jobs.transitions import InstanceFacts
 from jobs.validation import Report, Rules, validate
 from jobs.vault import UnreadableSecretError, Vault
-from jobs.views import FleetView, JobDetail, JobView, Status
+from jobs.views import FleetSpend, FleetView, JobDetail, JobView, Status, TenantSpend
 
 STALE_AFTER: Final = timedelta(minutes=15)
 """A catalog older than this is refreshed; it is served all the same."""
@@ -59,8 +67,9 @@ ANY: Final = JobFilter()
 COUNTED_SECONDS: Final = 10.0
 """Where counting all jobs takes long, it is done this seldom."""
 _DEAR_SECONDS: Final = 0.05
-_CHUNK: Final = 500
-_CANCELLABLE: Final = (State.SUBMITTED, State.QUEUED, State.DISPATCHED, State.CREATING, State.UNCERTAIN)
+_TRIES: Final = 3
+NO_WISHES: Final = Wishes()
+Done = TypeVar("Done")
 
 
 class ServiceError(Exception):
@@ -120,16 +129,6 @@ class Submission:
     """Whether it had been accepted before, under the same key."""
     root_passwords: tuple[RootPassword, ...] = ()
     """Those that were made to be revealed, as long as the database still keeps them."""
-
-
-@dataclass(frozen=True)
-class Cancelled:
-    """What a cancel came to."""
-
-    cancelled: int
-    """Ended at once: nothing had been bought."""
-    noted: int
-    """Under way: they end, or are deleted, as soon as their create's outcome is known."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +209,7 @@ class Service:
         catalog = _known(where.catalog)
 
         def store() -> Submission:
+            self._refuse_existing(request, tenant)
             report = self._validate(request, catalog, tenant, where)
             if report.faults and (request.on_invalid == "refuse" or report.refuses_all):
                 raise InvalidRequest(report.faults)
@@ -258,6 +258,7 @@ class Service:
         where = self._places(tenant, request)
         self._refuse_when_unauthorized(where)
         catalog = _known(where.catalog)
+        self._refuse_existing(request, tenant)
         report = self._validate(request, catalog, tenant, where)
         if report.faults and (request.on_invalid == "refuse" or report.refuses_all):
             raise InvalidRequest(report.faults)
@@ -321,6 +322,7 @@ class Service:
         catalog = where.catalog
 
         def store() -> Submission:
+            self._refuse_existing(request, tenant)
             report = None if catalog is None else self._validate(request, catalog, tenant, where)
             if report is not None and report.refuses_all:
                 raise InvalidRequest(report.faults)
@@ -334,15 +336,18 @@ class Service:
         with self._database.read() as tx:
             names = places.names_for(tx, tenant, request)
         found = {name: catalog for name in names if (catalog := self._catalogs(name)) is not None}
-        # An account without a catalog yet is left out where another one has it.
-        ready = tuple(name for name in names if name in found) or names
-        return Places(ready, found, named=request.account is not None)
+        return places.ready(names, found, named=request.account is not None)
 
     def _refuse_when_unauthorized(self, where: Places) -> None:
         with self._database.read() as tx:
             code, reason = house.paused(tx, where.accounts[0])
         if code in {"unauthorized", "missing_scope"}:
             raise AccountPaused(code, reason or "the token is not accepted")
+
+    def _refuse_existing(self, request: FleetRequest, tenant: str) -> None:
+        """Refuse a name that is in use before its labels are: that says more. The insert looks again."""
+        with self._database.read() as tx:
+            existing.refuse(tx, tenant, request)
 
     def _validate(self, request: FleetRequest, catalog: Catalog, tenant: str, where: Places) -> Report:
         with self._database.read() as tx:
@@ -594,18 +599,88 @@ class Service:
 
     # Cancel ----------------------------------------------------------------------------------------------------------
 
-    def cancel(self, ref: str, tenant: str, *, actor: str) -> Cancelled:
-        """Cancel what a fleet has not bought yet. What runs or boots stays. Raises NotFound."""
-        fleet = self.fleet(ref, tenant)
-        cancelled = noted = 0
-        for first in range(1, fleet.count + 1, _CHUNK):
-            missed = 1
-            while missed:  # somebody moved a job meanwhile
-                with self._database.write() as tx:
-                    ended, waiting, missed = _cancel_some(tx, fleet.id, first, actor=actor)
-                cancelled, noted = cancelled + ended, noted + waiting
+    def cancel(
+        self,
+        ref: str,
+        tenant: str,
+        *,
+        actor: str,
+        where: JobFilter = ANY,
+        ids: tuple[str, ...] | None = None,
+    ) -> Cancelled:
+        """Cancel what a fleet has not bought yet, or a part of that. What runs or boots stays.
+
+        Raises:
+            NotFound: there is no such fleet, or it has no job of one of the ids; nothing is done.
+
+        """
+        with _known_jobs():
+            done = cancelling.cancel(self._database, self._pick(ref, tenant, where, ids), actor=actor)
         self._notify()
-        return Cancelled(cancelled, noted)
+        return done
+
+    # Retry, scale, spend ---------------------------------------------------------------------------------------------
+
+    def retry(
+        self,
+        ref: str,
+        tenant: str,
+        *,
+        actor: str,
+        where: JobFilter = ANY,
+        ids: tuple[str, ...] | None = None,
+        wishes: Wishes = NO_WISHES,
+    ) -> Retried:
+        """Give the failed jobs of a fleet, or a part of them, a new attempt.
+
+        Raises:
+            NotFound: there is no such fleet, or it has no job of one of the ids; nothing is done.
+            InvalidRequest: a guard would be exceeded, or the secrets or the deadline are wrong; nothing is done.
+            SecretsRefused: secrets are given, and there is no key to seal them with.
+
+        """
+        self._refuse_secrets(wishes.secrets)
+        retrier = Retrier(self._database, self._vault, self._guards, self._catalogs)
+        with _known_jobs():
+            pick = self._pick(ref, tenant, where, ids)
+            done = _unless_taken(partial(retrier.retry, pick, wishes, actor=actor))
+        if not wishes.dry_run:
+            self._notify()
+        return done
+
+    def scale(self, ref: str, tenant: str, wish: Wish, *, actor: str) -> Scaled:
+        """Bring a fleet to the size that is wished for; fewer needs the confirmation of a dry run.
+
+        Raises:
+            NotFound: there is no such fleet, or it has no job of one of the ids; nothing is done.
+            InvalidRequest: the wish is wrong, over a guard, or not confirmed; nothing is done.
+            ConfirmationRefused: the confirmation is that of another list; nothing is done.
+            CatalogUnavailable: nothing can be validated yet.
+            SecretsRefused: secrets are given, and there is no key to seal them with.
+
+        """
+        self._refuse_secrets(wish.secrets)
+        scaler = Scaler(self._database, self._vault, self._guards, self._catalogs, self._dice)
+        fleet_id = self.fleet(ref, tenant).id
+        with _known_jobs():
+            done = _unless_taken(partial(scaler.scale, fleet_id, tenant, wish, actor=actor))
+        if not wish.dry_run:
+            self._notify()
+        return done
+
+    def spend(
+        self, tenant: str | None, *, limit: int = 100, after: str | None = None
+    ) -> tuple[list[TenantSpend], list[FleetSpend]]:
+        """Return what a tenant (None: each) has cost so far, and its fleets, the newest first, older than ``after``."""
+        with self._database.read() as tx:
+            return spend.of_tenants(tx, tenant), spend.list_fleets(tx, tenant, limit=limit, after=after)
+
+    def _pick(self, ref: str, tenant: str, where: JobFilter, ids: tuple[str, ...] | None) -> Pick:
+        return Pick(tenant, replace(where, fleet_id=self.fleet(ref, tenant).id), ids)
+
+    def _refuse_secrets(self, given: Sequence[Given]) -> None:
+        if given and self._vault is None:
+            raise SecretsRefused("no encryption key is configured (NODEWRIGHT_ENCRYPTION_KEYS)")
 
     # Destroy ---------------------------------------------------------------------------------------------------------
 
@@ -699,26 +774,24 @@ class Service:
         return count
 
 
-def _cancel_some(tx: Transaction, fleet_id: str, first: int, *, actor: str) -> tuple[int, int, int]:
-    """Cancel a chunk of a fleet; return how many jobs ended, how many are noted, and how many moved meanwhile."""
-    open_ones = (
-        jobs.c.fleet_id == fleet_id,
-        jobs.c.position.between(first, first + _CHUNK - 1),
-        jobs.c.state.in_(_CANCELLABLE),
-        jobs.c.ending.is_distinct_from("cancel"),
-    )
-    found = transitions.select_records(tx, *open_ones)
-    sure = [job for job in found if _is_sure(job)]
-    ended = len(transitions.all_cancelled(tx, sure, actor=actor))
-    noted = sum(
-        transitions.cancel_noted(tx, job, actor=actor) is not None for job in found if not _is_sure(job)
-    )
-    return ended, noted, len(found) - ended - noted
+@contextmanager
+def _known_jobs() -> Iterator[None]:
+    try:
+        yield
+    except UnknownJobError as error:
+        raise NotFound(str(error)) from None
+    except NoCatalogError:
+        _known(None)
 
 
-def _is_sure(job: JobRecord) -> bool:
-    """Whether nothing can have been bought for the job."""
-    return job.state not in {State.CREATING, State.UNCERTAIN} and job.last_unknown_at is None
+def _unless_taken(act: Callable[[], Done]) -> Done:
+    """Do what takes labels; where another tenant of the account took one at the same moment, look again."""
+    for _ in range(_TRIES):
+        try:
+            return act()
+        except IntegrityError:
+            continue
+    return act()
 
 
 def _meant(tx: Transaction, tenant: str, chosen: Selection) -> list[Target]:

@@ -177,6 +177,7 @@ TRANSITIONS: Final[tuple[Transition, ...]] = (
         _S.QUEUED,
         "a definite no, and the request names what to take instead: a new attempt",
     ),
+    *_rows(_E.FELL_BACK, (_S.UNCERTAIN,), _S.QUEUED, "a no after an unknown send, and absent ever since"),
     *_rows(
         _E.RETRIED, (_S.FAILED,), _S.QUEUED, "a person asks for a new attempt, and the last one is closed"
     ),

@@ -28,6 +28,8 @@ _OWNS = "state IN ('submitted','queued','dispatched','creating','uncertain','boo
 _FREED = "(state IN ('rejected','cancelled','deleted') OR (state = 'failed' AND linode_id IS NULL))"
 MAY_OWN = f"{_OWNS} OR (state = 'failed' AND linode_id IS NOT NULL)"
 """Which jobs may still own an instance. A statement that says it in these very words can use the label's index."""
+PAID_FOR = "spent_microusd > 0 OR wasted_microusd > 0"
+"""Which jobs have paid for instances of closed attempts. A statement in these very words can use an index."""
 
 
 def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
@@ -282,6 +284,7 @@ class Job(SQLModel, table=True):
             "expires_at",
             where="expires_at IS NOT NULL AND state IN ('booting','running','failed')",
         ),
+        _partial("ix_jobs_paid_for", "fleet_id", where=PAID_FOR),
         _partial(
             "ix_jobs_released",
             "tenant_id",

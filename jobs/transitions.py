@@ -534,12 +534,8 @@ def absent(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     if job.ending == "fail":
         return _move(tx, job, Event.ABSENT_FAILED, actor=actor, columns=ended)
     # A person who settles a parked job gives it a fresh number of tries.
-    again = {**settled, "tries": 0 if job.parked_at is not None else job.tries}
-    if job.error_code in FALL_BACK_ON:
-        # The API's no came after the unknown send, and still there is nothing: the next no is definite, and the
-        # request's next alternative is taken.
-        again["last_unknown_at"] = None
-    return _move(tx, job, Event.ABSENT, actor=actor, columns=again)
+    tries = 0 if job.parked_at is not None else job.tries
+    return _move(tx, job, Event.ABSENT, actor=actor, columns={**settled, "tries": tries})
 
 
 def label_taken(tx: Transaction, job: JobRecord, reason: Reason, *, actor: str) -> JobRecord | None:
@@ -631,7 +627,7 @@ def orphan_deleted(tx: Transaction, job: JobRecord, linode_id: int, *, actor: st
 def gone(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     """Record that the API answered 404 for the job's instance; where a retry was asked for, the job waits again."""
     detail = {"linode_id": job.linode_id}
-    paid = _paid(tx, job, failed=job.error_code is not None)
+    paid = _paid(tx, job, failed=False)
     if job.afterwards == "retry":
         columns = {**_anew(job), **paid}
         return _move(tx, job, Event.GONE_RETRIED, actor=actor, detail=detail, columns=columns)
@@ -640,15 +636,22 @@ def gone(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
 
 
 def _paid(tx: Transaction, job: JobRecord, *, failed: bool) -> dict[str, int]:
-    """Return the columns that say what a closed instance has cost."""
+    """Return the columns that say what a closed instance has cost. One that failed is a waste (see `_wasted`)."""
     if job.created_at is None or job.linode_id is None:
         return {}
     cost = cost_of(job.hourly_microusd, job.created_at, tx.now)
-    wasted = cost if failed else 0
-    return {
-        "spent_microusd": job.spent_microusd + cost,
-        "wasted_microusd": job.wasted_microusd + wasted,
-    }
+    columns = {"spent_microusd": job.spent_microusd + cost}
+    return columns | ({"wasted_microusd": job.wasted_microusd + cost} if failed else {})
+
+
+def _wasted(tx: Transaction, job: JobRecord) -> dict[str, int]:
+    """Return the column that says what was paid for an instance that failed, as it is given up.
+
+    Not later, when it is gone: until then the job's error is replaced by that of its delete.
+    """
+    if job.state is not State.FAILED or job.created_at is None or job.linode_id is None:
+        return {}
+    return {"wasted_microusd": job.wasted_microusd + cost_of(job.hourly_microusd, job.created_at, tx.now)}
 
 
 # Destroy, time to live, retry, fallback ------------------------------------------------------------------------------
@@ -661,7 +664,9 @@ def destroyed(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | Non
 
 def all_destroyed(tx: Transaction, found: Sequence[JobRecord], *, actor: str) -> list[JobRecord | None]:
     """Have the instances of jobs deleted, which the caller has locked. A retry that was noted is void."""
-    steps = [_Step(job, Event.DESTROYED, _doomed_columns(tx), {"linode_id": job.linode_id}) for job in found]
+    steps = [
+        _Step(job, Event.DESTROYED, _doomed_columns(tx, job), {"linode_id": job.linode_id}) for job in found
+    ]
     return _move_each(tx, steps, actor=actor) if steps else []
 
 
@@ -672,28 +677,53 @@ def ttl_over(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None
 
 def _doomed(tx: Transaction, job: JobRecord, event: Event, *, actor: str) -> JobRecord | None:
     detail = {"linode_id": job.linode_id}
-    return _move(tx, job, event, actor=actor, detail=detail, columns=_doomed_columns(tx))
+    return _move(tx, job, event, actor=actor, detail=detail, columns=_doomed_columns(tx, job))
 
 
-def _doomed_columns(tx: Transaction) -> dict[str, Any]:
-    return {"afterwards": None, "run_after": tx.now, "looks": 0, "ended_at": None}
+def _doomed_columns(tx: Transaction, job: JobRecord) -> dict[str, Any]:
+    return {"afterwards": None, "run_after": tx.now, "looks": 0, "ended_at": None, **_wasted(tx, job)}
 
 
 def retried(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     """Give a failed job a new attempt; where it still owns an instance, that is deleted first."""
+    return all_retried(tx, [(job, {})], actor=actor)[0]
+
+
+def all_retried(
+    tx: Transaction, found: Sequence[tuple[JobRecord, dict[str, Any]]], *, actor: str
+) -> list[JobRecord | None]:
+    """Give failed jobs, which the caller has locked, a new attempt each, as :func:`retried` does.
+
+    Each comes with what its next attempt begins with, where the guard has counted it again.
+
+    Raises:
+        OvertakenError: one of several jobs was moved by somebody else.
+
+    """
+    return _move_each(tx, [_retrying(tx, job, beginning) for job, beginning in found], actor=actor)
+
+
+def _retrying(tx: Transaction, job: JobRecord, beginning: dict[str, Any]) -> _Step:
     if job.linode_id is None:
-        return _move(tx, job, Event.RETRIED, actor=actor, columns=_anew(job))
-    columns = {"afterwards": "retry", "run_after": tx.now, "looks": 0, "ended_at": None}
-    return _move(
-        tx, job, Event.RETRY_NOTED, actor=actor, detail={"linode_id": job.linode_id}, columns=columns
-    )
+        counted = {**beginning, "counted": True} if beginning else {}
+        return _Step(job, Event.RETRIED, {**_anew(job), **counted})
+    columns = {"afterwards": "retry", "run_after": tx.now, "looks": 0, "ended_at": None, **_wasted(tx, job)}
+    return _Step(job, Event.RETRY_NOTED, columns, {"linode_id": job.linode_id})
 
 
 def fell_back(
     tx: Transaction, job: JobRecord, reason: Reason, following: Present, *, actor: str
 ) -> JobRecord | None:
-    """Take the next of the request's alternatives, in a new attempt. Only after a definite no with nothing unknown."""
-    columns = {**_anew(job), **vars(following)}
+    """Take the next of the request's alternatives, in a new attempt.
+
+    Only after a definite no with nothing unknown, or where it was seen absent since the no that followed an unknown
+    send.
+    """
+    after(
+        job.state, Event.FELL_BACK
+    )  # the law first: what is no fallback at all is that, whatever is unknown
+    seen_absent = replace(job, last_unknown_at=None) if job.state is State.UNCERTAIN else job
+    columns = {**_anew(seen_absent), "last_unknown_at": None, **vars(following)}
     detail = {
         **_explained(reason),
         "from": f"{job.type} in {job.region}",

@@ -459,7 +459,7 @@ def _group_problems(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
             "backup_id",
             Problem("an instance is made from an image or from a backup", "remove one of the two"),
         )
-    yield from _secret_problems(group)
+    yield from secret_problems(group)
     yield from _regional_problems(group)
     if group.stackscript_id is not None and group.image is None:
         yield "stackscript_id", Problem("a StackScript needs an image to run on", "add an image")
@@ -475,7 +475,8 @@ def _regional_problems(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
             yield key, Problem(message, "name one region in this group")
 
 
-def _secret_problems(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
+def secret_problems(group: GroupRequest) -> Iterator[tuple[str, Problem]]:
+    """Yield what is wrong with a group's secrets, each with its field."""
     weakness = group.root_pass and strength_fault(group.root_pass.get_secret_value())
     if weakness:
         remedy = "choose a longer, more mixed one, or leave it out: a strong one is made for each instance"

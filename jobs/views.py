@@ -31,6 +31,66 @@ class ErrorView:
 
 
 @dataclass(frozen=True)
+class Spend:
+    """What instances have cost so far, and the part that was paid for those that failed. In micro-dollars."""
+
+    spent_microusd: int = 0
+    wasted_microusd: int = 0
+    hourly_microusd: int = 0
+    """What they cost an hour now."""
+    instances: int = 0
+    """Those that are paid for now."""
+
+    def __add__(self, other: "Spend") -> "Spend":
+        return Spend(
+            self.spent_microusd + other.spent_microusd,
+            self.wasted_microusd + other.wasted_microusd,
+            self.hourly_microusd + other.hourly_microusd,
+            self.instances + other.instances,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {
+            "spent_usd": usd(self.spent_microusd),
+            "wasted_usd": usd(self.wasted_microusd),
+            "hourly_usd": usd(self.hourly_microusd),
+        }
+
+
+@dataclass(frozen=True)
+class TenantSpend:
+    """What a tenant's fleets have cost so far."""
+
+    tenant: str
+    spend: Spend
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {"tenant": self.tenant, "instances": self.spend.instances, **self.spend.to_json()}
+
+
+@dataclass(frozen=True)
+class FleetSpend:
+    """What a fleet has cost so far."""
+
+    id: str
+    name: str
+    tenant: str
+    spend: Spend
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "tenant": self.tenant,
+            "instances": self.spend.instances,
+            **self.spend.to_json(),
+        }
+
+
+@dataclass(frozen=True)
 class FleetView:
     """A fleet with its jobs counted by state (only states that occur)."""
 
@@ -51,6 +111,7 @@ class FleetView:
     boot_timeout_seconds: int | None = None
     stopped_at: datetime | None = None
     stop_reason: str | None = None
+    spend: Spend = Spend()
 
     @property
     def settled(self) -> bool:
@@ -79,6 +140,7 @@ class FleetView:
             "boot_timeout_seconds": self.boot_timeout_seconds,
             "stopped_at": moment(self.stopped_at),
             "stop_reason": self.stop_reason,
+            **self.spend.to_json(),
         }
 
 
@@ -118,6 +180,10 @@ class JobView:
     """Which of its request's alternatives it is, or asks for now."""
     expires_at: datetime | None = None
     """When its instance is deleted."""
+    spent_microusd: int = 0
+    """What its instances have cost so far."""
+    wasted_microusd: int = 0
+    """The part of that which was paid for instances that failed."""
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
@@ -140,6 +206,8 @@ class JobView:
             "parked": self.parked,
             "ending": self.ending,
             "hourly_usd": usd(self.hourly_microusd),
+            "spent_usd": usd(self.spent_microusd),
+            "wasted_usd": usd(self.wasted_microusd),
             "submitted_at": moment(self.submitted_at),
             "sent_at": moment(self.sent_at),
             "created_at": moment(self.created_at),

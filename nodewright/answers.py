@@ -86,6 +86,8 @@ class Job(Answer):
     parked: bool = False
     ending: str | None = None
     hourly_usd: float = 0
+    spent_usd: float = 0
+    wasted_usd: float = 0
     submitted_at: Moment | None = None
     sent_at: Moment | None = None
     created_at: Moment | None = None
@@ -155,6 +157,12 @@ class Fleet(Answer):
     boot_timeout_seconds: int | None = None
     stopped_at: Moment | None = None
     stop_reason: str | None = None
+    spent_usd: float = 0
+    """What its instances have cost so far."""
+    wasted_usd: float = 0
+    """The part of that which was paid for instances that failed."""
+    hourly_usd: float = 0
+    """What its instances cost an hour now."""
 
     @property
     def settled(self) -> bool:
@@ -225,12 +233,110 @@ class OneJob(Answer):
     job: JobDetail
 
 
+class Refusal(Answer):
+    """Why nothing is done for a job."""
+
+    job_id: str
+    label: str
+    state: StateName
+    code: str
+    message: str
+    remedy: str
+
+
 class Cancelled(Answer):
     """What a cancel came to: ``cancelled`` ended at once, ``noted`` end as soon as their outcome is known."""
 
     fleet: Fleet
     cancelled: int
     noted: int
+    refused: tuple[Refusal, ...] = ()
+    """The first hundred of them."""
+    refused_count: int = 0
+
+
+class JobCancelled(Answer):
+    """What the cancel of one job came to."""
+
+    job: JobDetail
+    cancelled: int
+    noted: int
+
+
+class Retried(Answer):
+    """What a retry came to: ``queued`` wait again, the instances of ``deleting`` are deleted first."""
+
+    fleet: Fleet
+    queued: int
+    deleting: int
+    dry_run: bool = False
+    refused: tuple[Refusal, ...] = ()
+    """The first hundred of them."""
+    refused_count: int = 0
+
+
+class JobRetried(Answer):
+    """What the retry of one job came to."""
+
+    job: JobDetail
+    queued: int
+    deleting: int
+    dry_run: bool = False
+
+
+class Leaving(Answer):
+    """A job that goes: by ``cancel``, nothing is bought for it yet, or by ``delete``, with its instance."""
+
+    job_id: str
+    label: str
+    state: StateName
+    linode_id: int | None = None
+    action: str
+
+
+class Scaled(Answer):
+    """What scaling came to, or would (``dry_run``): how many there were and are to be, who comes and who goes."""
+
+    fleet: Fleet
+    was: int
+    to: int
+    failed: int = 0
+    """Failed jobs without an instance: they are not counted."""
+    labels: tuple[str, ...] = ()
+    leaving: tuple[Leaving, ...] = ()
+    confirm: str | None = None
+    dry_run: bool = False
+    unchanged: bool = False
+
+
+class TenantSpend(Answer):
+    """What a tenant's instances have cost so far, and cost an hour now."""
+
+    tenant: str
+    instances: int
+    spent_usd: float
+    wasted_usd: float
+    hourly_usd: float
+
+
+class FleetSpend(Answer):
+    """What a fleet's instances have cost so far, and cost an hour now."""
+
+    id: str
+    name: str
+    tenant: str
+    instances: int
+    spent_usd: float
+    wasted_usd: float
+    hourly_usd: float
+
+
+class Spending(Answer):
+    """Each tenant's spend, some fleets', and the cursor after which more follow."""
+
+    tenants: tuple[TenantSpend, ...] = ()
+    fleets: tuple[FleetSpend, ...] = ()
+    next: str | None = None
 
 
 class Hold(Answer):
@@ -259,17 +365,6 @@ class Doomed(Answer):
     linode_id: int | None = None
     region: str = ""
     hourly_usd: float = 0
-
-
-class Refusal(Answer):
-    """Why nothing is done for a job."""
-
-    job_id: str
-    label: str
-    state: StateName
-    code: str
-    message: str
-    remedy: str
 
 
 class DestroyPlan(Answer):

@@ -136,9 +136,37 @@ def fleet(ref: str) -> Call[answers.Fleet]:
     return Call("GET", f"/v1/fleets/{_segment(ref)}", _part(answers.Fleet, "fleet"))
 
 
-def cancel(ref: str) -> Call[answers.Cancelled]:
-    """Cancel what a fleet has not bought yet."""
-    return Call("POST", f"/v1/fleets/{_segment(ref)}/cancel", _as(answers.Cancelled))
+def cancel(ref: str, **asked: Any) -> Call[answers.Cancelled]:  # noqa: ANN401 - filters and ids
+    """Cancel what a fleet has not bought yet, or a part of it."""
+    body = _given(**asked) or None
+    return Call("POST", f"/v1/fleets/{_segment(ref)}/cancel", _as(answers.Cancelled), json=body)
+
+
+def cancel_job(job_id: str) -> Call[answers.JobCancelled]:
+    """Cancel one job."""
+    return Call("POST", f"/v1/jobs/{_segment(job_id)}/cancel", _as(answers.JobCancelled))
+
+
+def retry(ref: str, **asked: Any) -> Call[answers.Retried]:  # noqa: ANN401 - filters, ids, secrets
+    """Retry a fleet's failed jobs, or a part of them."""
+    body = _given(**asked) or None
+    return Call("POST", f"/v1/fleets/{_segment(ref)}/retry", _as(answers.Retried), json=body)
+
+
+def retry_job(job_id: str, **asked: Any) -> Call[answers.JobRetried]:  # noqa: ANN401 - secrets, deadline
+    """Retry one failed job."""
+    body = _given(**asked) or None
+    return Call("POST", f"/v1/jobs/{_segment(job_id)}/retry", _as(answers.JobRetried), json=body)
+
+
+def scale(ref: str, **asked: Any) -> Call[answers.Scaled]:  # noqa: ANN401 - the wish
+    """Bring a fleet to a size."""
+    return Call("POST", f"/v1/fleets/{_segment(ref)}/scale", _as(answers.Scaled), json=_given(**asked))
+
+
+def spend(*, limit: int, after: str | None = None) -> Call[answers.Spending]:
+    """Ask what instances have cost so far."""
+    return Call("GET", "/v1/spend", _as(answers.Spending), params=_given(limit=limit, after=after))
 
 
 def extend_ttl(ref: str, by: str | int) -> Call[answers.Extended]:

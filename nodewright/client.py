@@ -45,12 +45,16 @@ from nodewright.answers import (
     Fault,
     Fleet,
     FleetEvent,
+    FleetSpend,
     Hold,
     Image,
     InstanceType,
     Job,
+    JobCancelled,
     JobDetail,
     JobError,
+    JobRetried,
+    Leaving,
     NewWebhook,
     Page,
     Plan,
@@ -59,9 +63,13 @@ from nodewright.answers import (
     Refusal,
     Region,
     RemovedWebhook,
+    Retried,
     RootPassword,
+    Scaled,
+    Spending,
     Status,
     Submission,
+    TenantSpend,
     TimelineEvent,
     Webhook,
 )
@@ -102,12 +110,16 @@ __all__ = [
     "Fault",
     "Fleet",
     "FleetEvent",
+    "FleetSpend",
     "Hold",
     "Image",
     "InstanceType",
     "Job",
+    "JobCancelled",
     "JobDetail",
     "JobError",
+    "JobRetried",
+    "Leaving",
     "NewWebhook",
     "NotAllowed",
     "NotFound",
@@ -120,11 +132,15 @@ __all__ = [
     "Refused",
     "Region",
     "RemovedWebhook",
+    "Retried",
     "RootPassword",
+    "Scaled",
     "ServiceNotReached",
     "ServiceUnavailable",
+    "Spending",
     "Status",
     "Submission",
+    "TenantSpend",
     "Throttled",
     "TimelineEvent",
     "Unexpected",
@@ -290,9 +306,67 @@ class Client:
                     raise
             self._pause(LOOK_SECONDS[0])
 
-    def cancel(self, ref: str) -> Cancelled:
-        """Cancel what is not bought yet; returns how many jobs ended, and how many end once they can."""
-        return self._send(calls.cancel(ref))
+    def cancel(self, ref: str, *, jobs: Sequence[str] | None = None, **where: str | None) -> Cancelled:
+        """Cancel what is not bought yet; returns how many jobs ended, and how many end once they can.
+
+        ``jobs``: only these, by their ids. ``where``: only those that fit, as for :meth:`page`.
+        """
+        return self._send(calls.cancel(ref, jobs=None if jobs is None else list(jobs), **where))
+
+    def cancel_job(self, job_id: str) -> JobCancelled:
+        """Cancel a job that is not bought yet; one that is being created is finished, then deleted."""
+        return self._send(calls.cancel_job(job_id))
+
+    def retry(
+        self,
+        ref: str,
+        *,
+        jobs: Sequence[str] | None = None,
+        secrets: Sequence[Mapping[str, Any]] = (),
+        deadline: str | None = None,
+        dry_run: bool = False,
+        **where: str | None,
+    ) -> Retried:
+        """Give a fleet's failed jobs, or a part of them, a new attempt; an instance that one still owns goes first.
+
+        ``jobs`` and ``where`` as for :meth:`cancel`. ``secrets``: those that were erased, given again, such as
+        ``[{"root_pass": …}]``, with ``group`` for one group only. ``deadline``: a new one, or ``none``.
+        """
+        asked = {
+            "jobs": None if jobs is None else list(jobs),
+            "secrets": list(secrets) or None,
+            "deadline": deadline,
+        }
+        return self._send(calls.retry(ref, **asked, dry_run=dry_run or None, **where))
+
+    def retry_job(
+        self, job_id: str, *, secrets: Sequence[Mapping[str, Any]] = (), deadline: str | None = None
+    ) -> JobRetried:
+        """Give a failed job a new attempt; ``secrets`` and ``deadline`` as for :meth:`retry`."""
+        return self._send(calls.retry_job(job_id, secrets=list(secrets) or None, deadline=deadline))
+
+    def scale(
+        self,
+        ref: str,
+        to: int | None = None,
+        *,
+        group: str | int | None = None,
+        jobs: Sequence[str] | None = None,
+        confirm: str | None = None,
+        dry_run: bool = False,
+        secrets: Sequence[Mapping[str, Any]] = (),
+    ) -> Scaled:
+        """Bring a fleet to ``to`` instances; sent again it changes nothing.
+
+        Fewer, or ``jobs`` that are to go, need the ``confirm`` of a ``dry_run`` that listed them. More are jobs of
+        ``group``, by default the last one; ``secrets`` as for :meth:`retry`.
+        """
+        asked = {"to": to, "group": group, "jobs": None if jobs is None else list(jobs), "confirm": confirm}
+        return self._send(calls.scale(ref, **asked, dry_run=dry_run or None, secrets=list(secrets) or None))
+
+    def spend(self, *, limit: int = 100, after: str | None = None) -> Spending:
+        """Return what instances have cost so far, by tenant and fleet."""
+        return self._send(calls.spend(limit=limit, after=after))
 
     def extend_ttl(self, ref: str, by: str | int) -> Extended:
         """Lengthen a fleet's time to live by ``2h``, ``3d``, or seconds; returns how many jobs live longer."""
@@ -572,9 +646,58 @@ class AsyncClient:
                     raise
             await self._pause(LOOK_SECONDS[0])
 
-    async def cancel(self, ref: str) -> Cancelled:
-        """Cancel what is not bought yet; returns how many jobs ended, and how many end once they can."""
-        return await self._send(calls.cancel(ref))
+    async def cancel(self, ref: str, *, jobs: Sequence[str] | None = None, **where: str | None) -> Cancelled:
+        """Cancel what is not bought yet; see :meth:`Client.cancel`."""
+        return await self._send(calls.cancel(ref, jobs=None if jobs is None else list(jobs), **where))
+
+    async def cancel_job(self, job_id: str) -> JobCancelled:
+        """Cancel a job that is not bought yet; see :meth:`Client.cancel_job`."""
+        return await self._send(calls.cancel_job(job_id))
+
+    async def retry(
+        self,
+        ref: str,
+        *,
+        jobs: Sequence[str] | None = None,
+        secrets: Sequence[Mapping[str, Any]] = (),
+        deadline: str | None = None,
+        dry_run: bool = False,
+        **where: str | None,
+    ) -> Retried:
+        """Give a fleet's failed jobs, or a part of them, a new attempt; see :meth:`Client.retry`."""
+        asked = {
+            "jobs": None if jobs is None else list(jobs),
+            "secrets": list(secrets) or None,
+            "deadline": deadline,
+        }
+        return await self._send(calls.retry(ref, **asked, dry_run=dry_run or None, **where))
+
+    async def retry_job(
+        self, job_id: str, *, secrets: Sequence[Mapping[str, Any]] = (), deadline: str | None = None
+    ) -> JobRetried:
+        """Give a failed job a new attempt; see :meth:`Client.retry_job`."""
+        return await self._send(calls.retry_job(job_id, secrets=list(secrets) or None, deadline=deadline))
+
+    async def scale(
+        self,
+        ref: str,
+        to: int | None = None,
+        *,
+        group: str | int | None = None,
+        jobs: Sequence[str] | None = None,
+        confirm: str | None = None,
+        dry_run: bool = False,
+        secrets: Sequence[Mapping[str, Any]] = (),
+    ) -> Scaled:
+        """Bring a fleet to ``to`` instances; see :meth:`Client.scale`."""
+        asked = {"to": to, "group": group, "jobs": None if jobs is None else list(jobs), "confirm": confirm}
+        return await self._send(
+            calls.scale(ref, **asked, dry_run=dry_run or None, secrets=list(secrets) or None)
+        )
+
+    async def spend(self, *, limit: int = 100, after: str | None = None) -> Spending:
+        """Return what instances have cost so far, by tenant and fleet; see :meth:`Client.spend`."""
+        return await self._send(calls.spend(limit=limit, after=after))
 
     async def extend_ttl(self, ref: str, by: str | int) -> Extended:
         """Lengthen a fleet's time to live; see :meth:`Client.extend_ttl`."""

@@ -249,7 +249,8 @@ class Engine:
 
     def _cannot_be_sent(self, tx: Transaction, job: JobRecord, why: Reason, catalog: Catalog | None) -> None:
         event = Event.ERASED if why.code == "credentials_erased" else Event.TURNED_INVALID
-        following = self._following(tx, job, catalog) if why.code in FALL_BACK_ON else None
+        closed = why.code in FALL_BACK_ON and job.last_unknown_at is None
+        following = self._following(tx, job, catalog) if closed else None
         if following is not None:
             transitions.fell_back(tx, job, why, following, actor=self.actor)
         else:
@@ -450,12 +451,12 @@ class Engine:
         return self._requeue(tx, job, outcome)
 
     def _refused(self, tx: Transaction, job: JobRecord, why: Reason) -> JobRecord | None:
-        following = self._instead(tx, job, why)
+        following = self.instead(tx, job, why)
         if following is None:
             return transitions.refused(tx, job, why, actor=self.actor)
         return transitions.fell_back(tx, job, why, following, actor=self.actor)
 
-    def _instead(self, tx: Transaction, job: JobRecord, why: Reason) -> Present | None:
+    def instead(self, tx: Transaction, job: JobRecord, why: Reason) -> Present | None:
         """Return what is taken in place of what the API refused; None: nothing."""
         if why.code not in FALL_BACK_ON or job.ending is not None:
             return None
@@ -463,7 +464,7 @@ class Engine:
 
     def _inconclusive(self, tx: Transaction, job: JobRecord, outcome: Outcome) -> JobRecord | None:
         ending = None
-        if isinstance(outcome, Refused) and self._instead(tx, job, outcome.why) is None:
+        if isinstance(outcome, Refused) and self.instead(tx, job, outcome.why) is None:
             ending = "fail"
         why = Reason("rate_limited", "429") if isinstance(outcome, Limited | Created) else outcome.why
         return transitions.inconclusive(tx, job, why, actor=self.actor, ending=ending, run_after=tx.now)

@@ -132,7 +132,11 @@ class Lookup:
         engine = self._engine
         with engine.parts.database.write() as tx:
             outage = admission.failing(tx, job.account_id)
-            if job.ending is None and job.tries >= engine.pace.tries and not outage:
+            refusal = Reason(job.error_code or "", job.error_reason or "", job.error_field)
+            following = engine.instead(tx, job, refusal)
+            if following is not None:
+                transitions.fell_back(tx, job, refusal, following, actor=engine.actor)
+            elif job.ending is None and job.tries >= engine.pace.tries and not outage:
                 transitions.parked(tx, job, actor=engine.actor)
             else:
                 transitions.absent(tx, job, actor=engine.actor)

@@ -17,6 +17,8 @@ from nodewright.cli import (
     operate,
     plans,
     resolve,
+    retrying,
+    scaling,
     show,
     tenants,
     webhooks,
@@ -107,6 +109,8 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "jobs": show.jobs,
         "show": show.show,
         "cancel": fleets.cancel,
+        "retry": retrying.retry,
+        "scale": scaling.scale,
         "destroy": destroy.destroy,
     },
     "Operate": {

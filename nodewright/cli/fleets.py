@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import typer
 
+from nodewright.cli import choosing
 from nodewright.cli import options as opt
 from nodewright.cli.documents import (
     Typed,
@@ -20,7 +21,7 @@ from nodewright.cli.options import FleetRef, Json, connect
 from nodewright.cli.output import console, counted, job_table, print_json, program, states_line
 from nodewright.cli.plans import confirm
 from nodewright.cli.progress import AccountPaused, Follower
-from nodewright.client import Client, Fleet, Refused, ServiceNotReached, Submission
+from nodewright.client import Cancelled, Client, Fleet, Refused, ServiceNotReached, Submission
 from nodewright.failures import NotReached
 from nodewright.settings import Settings
 
@@ -42,6 +43,7 @@ def submit(  # noqa: PLR0913 - one parameter per option
     user_data_file: opt.UserDataFile = None,
     booted: opt.Booted = None,
     on_invalid: opt.OnInvalid = None,
+    on_existing: opt.OnExisting = None,
     idempotency_key: opt.IdempotencyKey = None,
     wait: opt.WaitForEnd = False,
     yes: opt.Yes = False,
@@ -65,9 +67,8 @@ def submit(  # noqa: PLR0913 - one parameter per option
         "user_data": read_user_data(user_data_file),
         "booted": booted,
     }
-    typed = typed_document(
-        file, {"name": name, "on_invalid": on_invalid}, spec, root_pass_stdin=root_pass_stdin
-    )
+    head = {"name": name, "on_invalid": on_invalid, "on_existing": on_existing}
+    typed = typed_document(file, head, spec, root_pass_stdin=root_pass_stdin)
     settings = Settings.load()
     with connect(settings) as client:
         if not (yes or json or confirm(client, typed, settings)):
@@ -170,13 +171,39 @@ def watch(fleet: FleetRef, *, json: Json = False) -> None:
         raise typer.Exit(OK if last.all_running else OTHERWISE)
 
 
-def cancel(fleet: FleetRef, *, json: Json = False) -> None:
-    """Cancel what a fleet has not bought yet. What runs or boots stays."""
+def cancel(  # noqa: PLR0913 - one parameter per option
+    fleet: FleetRef,
+    *,
+    jobs: choosing.Jobs = None,
+    state: choosing.StateOption = None,
+    error: choosing.ErrorCode = None,
+    label: choosing.Label = None,
+    region: choosing.Region = None,
+    type_: choosing.TypeOption = None,
+    tag: choosing.Tag = None,
+    since: choosing.Since = None,
+    json: Json = False,
+) -> None:
+    """Cancel what a fleet has not bought yet, or what of that the options choose. What runs or boots stays.
+
+    A job that is being created is finished, then deleted.
+
+    Exit codes: 0 done, 1 some of `--jobs` cannot be cancelled, 2 bad input, 3 not reached.
+    """
+    where = choosing.chosen(
+        state=state, error_code=error, label=label, region=region, type=type_, tag=tag, since=since
+    )
     with connect() as client:
-        done = client.cancel(fleet)
+        done = client.cancel(fleet, jobs=choosing.ids(jobs), **where)
     if json:
         print_json(done.to_json())
-        return
+    else:
+        _say_cancelled(done)
+    raise typer.Exit(OTHERWISE if done.refused_count else OK)
+
+
+def _say_cancelled(done: Cancelled) -> None:
+    choosing.print_refused(done.refused, done.refused_count)
     view = done.fleet
     console().print(f"Cancelled {done.cancelled} jobs of {view.name}: {states_line(view.states)}.")
     if done.noted:

@@ -66,6 +66,22 @@ OnInvalid = Annotated[
         metavar="MODE", help="When a group is wrong: `refuse` all (the default), or `skip` its jobs."
     ),
 ]
+
+
+class Existing(StrEnum):
+    """What a fleet of the same name means for a submit."""
+
+    REFUSE = "refuse"
+    NEW = "new"
+
+
+OnExisting = Annotated[
+    Existing | None,
+    typer.Option(
+        metavar="MODE",
+        help="While a fleet of this name has instances: `refuse` (the default), or make a `new` one beside it.",
+    ),
+]
 IdempotencyKey = Annotated[
     str | None, typer.Option(metavar="KEY", help="Submits with one key are one fleet.")
 ]

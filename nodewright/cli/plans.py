@@ -47,6 +47,7 @@ def plan(  # noqa: PLR0913 - one parameter per option
     user_data_file: opt.UserDataFile = None,
     booted: opt.Booted = None,
     on_invalid: opt.OnInvalid = None,
+    on_existing: opt.OnExisting = None,
     json: Json = False,
 ) -> None:
     """Say what `submit` would do with the same file or options: cost, time, what is refused. Nothing is stored.
@@ -64,7 +65,7 @@ def plan(  # noqa: PLR0913 - one parameter per option
         "user_data": read_user_data(user_data_file),
         "booted": booted,
     }
-    head = {"name": name, "on_invalid": on_invalid}
+    head = {"name": name, "on_invalid": on_invalid, "on_existing": on_existing}
     typed = typed_document(file, head, spec, root_pass_stdin=root_pass_stdin)
     with connect() as client:
         made = client.plan(typed.document)

@@ -28,6 +28,7 @@ from nodewright.cli.output import (
     state_text,
     states_line,
 )
+from nodewright.cli.spending import cost_line, print_spend
 from nodewright.client import Asked, Client, Fleet, JobDetail, NotFound, TimelineEvent
 from nodewright.failures import BadInput
 
@@ -57,10 +58,16 @@ Limit = Annotated[
 def fleets(
     *,
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="How many at most.")] = 100,
+    spend: Annotated[
+        bool, typer.Option("--spend", help="What they have cost so far, and cost an hour now.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List fleets, newest first."""
     with connect() as client:
+        if spend:
+            print_spend(client.spend(limit=limit), json=json)
+            return
         found = client.fleets(limit=limit)
     if json:
         print_json({"fleets": [fleet.to_json() for fleet in found]})
@@ -148,6 +155,7 @@ def _show_fleet(client: Client, fleet: Fleet, *, json: bool) -> None:
         print_json(fleet_document(client, fleet))
         return
     console().print(f"Fleet {fleet.name} ({fleet.id}): {states_line(fleet.states)}{held_note(fleet)}")
+    console().print(f"Cost so far {cost_line(fleet)}")
     if fleet.held_at:
         console().print(f"Paused since {fleet.held_at}; go on with: {program()} resume {fleet.name}")
     for words in _circumstances(fleet):
@@ -179,6 +187,8 @@ def _show_job(job: JobDetail) -> None:
     if job.asked is not None and len(job.asked.types) * len(job.asked.regions) > 1:
         table.add_row("asked for", _asked(job.asked))
     table.add_row("tag", f"nw:{job.id}.{facts.get('attempt')}")
+    if job.spent_usd or job.hourly_usd:
+        table.add_row("cost so far", cost_line(job))
     out.print(table)
     out.print()
     if out.width < WIDE:

@@ -27,6 +27,13 @@ async def read_json(request: Request) -> Any:  # noqa: ANN401 - JSON is any of i
     return parse_json(body)
 
 
+async def read_optional_json(request: Request) -> Any:  # noqa: ANN401 - JSON is any of its types
+    """Return the decoded body of ``request``; an empty object where there is none."""
+    if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
+        return {}
+    return await read_json(request)
+
+
 def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is any of its types
     """Decode strict JSON: UTF-8, no NaN, no key twice.
 
@@ -79,3 +86,4 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 JsonBody = Annotated[Any, Depends(read_json)]
+OptionalJson = Annotated[Any, Depends(read_optional_json)]

@@ -15,12 +15,14 @@ from jobs.fleets import Trace
 from jobs.requests import parse_request
 from jobs.service import CatalogUnavailable, Submission
 from nodewright import answers as shapes
+from nodewright.service import asked
 from nodewright.service.access import Operator, Reader, Submitter
-from nodewright.service.bodies import JsonBody
+from nodewright.service.bodies import JsonBody, OptionalJson
 from nodewright.service.deps import Deps, ServiceDeps
-from nodewright.service.openapi import answers, takes_fleet
+from nodewright.service.openapi import answers, takes, takes_fleet
 from nodewright.service.paging import After, Limit, seal, unseal
 from nodewright.service.problems import malformed
+from nodewright.service.retries import refusals
 
 CATALOG_PATIENCE: Final = 10.0
 """How long a submit waits for the first catalog read when that is under way."""
@@ -119,11 +121,17 @@ def show_fleet(key: Reader, deps: Deps, ref: str) -> JSONResponse:
     return JSONResponse({"fleet": deps.service.fleet(ref, key.tenant).to_json()})
 
 
-def cancel_fleet(key: Operator, deps: Deps, ref: str) -> JSONResponse:
-    """Cancel what the fleet has not bought yet; what runs stays."""
-    done = deps.service.cancel(ref, key.tenant, actor=f"key {key.key_id}")
+def cancel_fleet(key: Operator, body: OptionalJson, deps: Deps, ref: str) -> JSONResponse:
+    """Cancel what the fleet has not bought yet, or a part of it; what runs stays.
+
+    A job that is being created is finished, then deleted (`noted`). `refused`: those of `jobs` that own an instance.
+    """
+    wanted = asked.read(asked.Cancel, body)
+    actor = f"key {key.key_id}"
+    done = deps.service.cancel(ref, key.tenant, actor=actor, where=wanted.where(), ids=wanted.ids())
     fleet = deps.service.fleet(ref, key.tenant).to_json()
-    return JSONResponse({"fleet": fleet, "cancelled": done.cancelled, "noted": done.noted})
+    told = {"fleet": fleet, "cancelled": done.cancelled, "noted": done.noted}
+    return JSONResponse({**told, **refusals(done.refused)})
 
 
 def install(router: APIRouter) -> None:
@@ -145,7 +153,8 @@ def install(router: APIRouter) -> None:
         cancel_fleet,
         methods=["POST"],
         tags=["fleets"],
-        **answers(shapes.Cancelled, 404),
+        **answers(shapes.Cancelled, 400, 404, 408, 413, 415),
+        openapi_extra=takes(asked.schema(asked.Cancel), required=False),
     )
     router.add_api_route(
         "/plan",

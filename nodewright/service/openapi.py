@@ -72,9 +72,9 @@ def takes_fleet() -> dict[str, Any]:
     return takes({"$ref": f"{_REF}{_DOCUMENT}"})
 
 
-def takes(schema: dict[str, Any]) -> dict[str, Any]:
+def takes(schema: dict[str, Any], *, required: bool = True) -> dict[str, Any]:
     """Return the documentation of a JSON body."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
 def documented(app: FastAPI) -> Callable[[], dict[str, Any]]:

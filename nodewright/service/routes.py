@@ -2,13 +2,29 @@
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from nodewright.service import catalog, destroy, events, fleets, holds, jobs, lifetimes, operating, webhooks
+from nodewright.service import (
+    catalog,
+    destroy,
+    events,
+    fleets,
+    holds,
+    jobs,
+    lifetimes,
+    operating,
+    retries,
+    scaling,
+    spending,
+    webhooks,
+)
 from nodewright.service.limits import known_parameters, within_rate
 
 
 def install(app: FastAPI) -> None:
     """Put the routes of ``/v1`` on ``app``."""
     router = APIRouter(prefix="/v1", dependencies=[Depends(within_rate), Depends(known_parameters)])
-    for part in (fleets, events, jobs, catalog, operating, holds, destroy, lifetimes, webhooks):
+    for part in (
+        *(fleets, events, jobs, catalog, operating, holds, destroy, lifetimes),
+        *(retries, scaling, spending, webhooks),
+    ):
         part.install(router)
     app.include_router(router)

@@ -20,7 +20,7 @@ from pathlib import Path
 import structlog
 
 from jobs.states import TRANSITIONS
-from tests.explorer.machine import Collaborators, HookedDatabase, Machine, Verdict, make_template
+from tests.explorer.machine import GRACE, Collaborators, HookedDatabase, Machine, Verdict, make_template
 from tests.explorer.protections import PROTECTIONS
 from tests.explorer.schedule import OUTCOMES, Reply, Schedule, parse
 
@@ -171,6 +171,7 @@ def twisted() -> Iterator[tuple[Schedule, int]]:
         fault = {"action": action, "method": "DELETE", "route": "/linode/instances/*", "count": 2}
         yield Schedule(cancel=12, replies=(Reply("slow"),), extra=(fault,)), 1
         yield Schedule(cancel=13, extra=(fault,)), 1
+    yield from fallbacks()
     yield from lives()
     yield from pauses()
     yield Schedule(cancel=12, replies=(Reply("reset_after", "yes"),)), 1
@@ -185,6 +186,34 @@ def pauses() -> Iterator[tuple[Schedule, int]]:
     for reply in UNKNOWN:
         yield Schedule(world="paused_uncertain", replies=(reply,)), 1
     yield Schedule(world="paused_creating", replies=(Reply("slow"),), freeze=3), 0
+
+
+def fallbacks() -> Iterator[tuple[Schedule, int]]:
+    """One region after the other: each outcome of the first create before each of the second, and crashes around."""
+    no = Reply("no_capacity")
+    for reply in OUTCOMES:
+        yield Schedule(world="fallback", replies=(no, reply)), 0
+        yield Schedule(world="fallback", replies=(reply, no)), 0
+    for replies in (
+        (no,),
+        (no, no),
+        (UNKNOWN[0], no),
+        (UNKNOWN[1], no),
+        (no, UNKNOWN[1]),
+        (UNKNOWN[0], no, no),
+    ):
+        yield Schedule(world="fallback", replies=replies), 1
+    for at in CANCELS:
+        yield Schedule(world="fallback", replies=(no,), cancel=at), 0
+        yield Schedule(world="fallback", replies=(UNKNOWN[0], no), cancel=at), 0
+    for at in range(FREEZE_POINTS):
+        yield Schedule(world="fallback", replies=(no,), freeze=at), 0
+    yield Schedule(world="fallback_catalog"), 1
+    yield Schedule(world="fallback_full_later", replies=(UNKNOWN[0],)), 1
+    for step in range(0, 40, 4):
+        # The first create is applied just when the second one is refused.
+        late = Reply("gateway_timeout", "later", after=GRACE + step * 0.0005)
+        yield Schedule(world="fallback", replies=(late, no)), 0
 
 
 def lives() -> Iterator[tuple[Schedule, int]]:

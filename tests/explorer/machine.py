@@ -375,6 +375,8 @@ class Machine:
 
     def _submit(self) -> None:
         twist, world = TWISTS[self.schedule.world], self.schedule.world
+        if world.startswith("fallback"):
+            self.spec |= {"region": ["us-east", "eu-central"]}
         if world.startswith("intake") or world == "lost_key":
             twist.start(self)
         with self.quietly():
@@ -385,7 +387,7 @@ class Machine:
             else:
                 accepted = self.service().submit(request, tenant="default", actor="person")
             self.fleet_id = accepted.fleet.id
-        if world in {"stranger", "forgotten", "bad_catalog", "elsewhere"}:
+        if world in {"stranger", "forgotten", "bad_catalog", "elsewhere", "fallback_catalog"}:
             twist.start(self)
 
     def _incarnations(self) -> Iterator[Process]:

@@ -84,6 +84,12 @@ def _worse_catalog(machine: Machine) -> None:
     machine.catalog = replace(catalog, types=types, version="worse")
 
 
+def _full_region(machine: Machine) -> None:
+    """The catalog of availability says that the first region has none left."""
+    catalog = machine.catalog
+    machine.catalog = replace(catalog, availability={("us-east", "g6-nanode-1"): False}, version="full")
+
+
 def _resolve_absent(machine: Machine) -> None:
     with machine.quietly():
         machine.service().resolve(_row(machine)[1], "default", actor="person", adopt=None)
@@ -252,6 +258,9 @@ TWISTS: Mapping[str, Twist] = {
     "stuck": Twist(FAILED),
     "elsewhere": Twist(RUNNING, start=_elsewhere),
     "untag": Twist(RUNNING, after=lambda m: _when(m, State.RUNNING, _untag)),
+    "fallback": Twist(RUNNING | FAILED),
+    "fallback_catalog": Twist(RUNNING, start=_full_region),
+    "fallback_full_later": Twist(RUNNING | FAILED, after=lambda m: _when(m, State.UNCERTAIN, _full_region)),
     "retry": Twist(RUNNING | FAILED, after=lambda m: _when(m, State.FAILED, _retry)),
     "retry_then_destroy": Twist(DELETED, after=_retry_then_destroy),
     "destroy_running": Twist(DELETED, after=lambda m: _when(m, State.RUNNING, _destroy)),

@@ -94,6 +94,7 @@ def test_unknown_is_left_by_a_look_only():
         Event.ABSENT,
         Event.ABSENT_CANCELLED,
         Event.ABSENT_FAILED,
+        Event.FELL_BACK,
         Event.LABEL_TAKEN,
     }
 

@@ -102,7 +102,7 @@ def test_a_plan_says_what_the_guards_refuse(database, guards):
 def test_a_plan_warns(database):
     """A deprecated image, and instances of the same fleet that are there already, are warnings."""
     submit(database, {"count": 2})
-    made = plan(database, {"image": "linode/old", "label_pattern": "other-{index}"})
+    made = plan(database, {"image": "linode/old", "label_pattern": "other-{index}"}, on_existing="new")
     assert [one["code"] for one in made["warnings"]] == ["image_deprecated", "fleet_exists"]
     assert "2 instances" in made["warnings"][1]["message"]
     assert made["verdict"] == "accept"
@@ -111,8 +111,16 @@ def test_a_plan_warns(database):
 def test_labels_that_are_taken_are_refused(database):
     """Planning the same fleet twice over says which labels are in use."""
     submit(database, {"count": 2})
-    made = plan(database, {"count": 3}, on_invalid="skip")
+    made = plan(database, {"count": 3}, on_invalid="skip", on_existing="new")
     assert ([one["code"] for one in made["errors"]], made["accepted"]) == (["label_taken"], 1)
+
+
+def test_a_name_in_use_refuses_the_plan(database):
+    """Planning a fleet whose name is in use says so first, and that nothing would be stored."""
+    submit(database, {"count": 2})
+    made = plan(database, {"label_pattern": "other-{index}"})
+    assert ([one["code"] for one in made["errors"]], made["verdict"]) == (["fleet_exists"], "refuse")
+    assert made["warnings"] == []
 
 
 def test_a_plan_estimates_from_the_window_and_the_queue(database):

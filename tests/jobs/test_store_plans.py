@@ -5,11 +5,12 @@ from random import Random
 import pytest
 from sqlalchemy import event, insert, text, update
 
-from jobs import admission, fleets, holds, places, queries, transitions
+from jobs import admission, expiry, fleets, holds, places, queries, transitions
 from jobs.identity import new_ids
 from jobs.listing import JobFilter, list_jobs, place_of
 from jobs.records import fleets as fleets_
 from jobs.records import job_events, jobs
+from jobs.scaling import Wish
 from jobs.states import State
 from tests.support.fleets import (
     ACCOUNT,
@@ -35,6 +36,7 @@ def crowded(database, clock):
     move_in(database)
     add_tenant(database, "other")
     big, small = add_fleet(database, name="big"), add_fleet(database, name="small")
+    add_fleet(database, name="overdue", deadline_at=clock.at(-1))
     template = job_row(database, big, State.QUEUED)
     states = [state for state, count in OPEN.items() for _ in range(count)]
     states += [State.QUEUED] * (ROWS - len(states))
@@ -54,6 +56,7 @@ def crowded(database, clock):
             "linode_id": number if state is State.BOOTING else None,
             "lease_until": clock.at(number) if state in {State.DISPATCHED, State.CREATING} else None,
             "run_after": clock.at(number) if number % 50 == 1 else None,
+            "expires_at": clock.at(number) if state is State.BOOTING else None,
             "counted": state is not State.CANCELLED or number % 500 == 0,
         }
         rows.append(row)
@@ -118,7 +121,9 @@ def reads_all(plan, *, on_sqlite):
         )
     if any(line.startswith(("Seq Scan on jobs", "Seq Scan on job_events")) for line in lines):
         return True
-    return " on job" in plan and any(line.startswith("Sort  (") for line in lines)
+    sorts = any(line.startswith("Sort  (") for line in lines)
+    # What is summed up by fleet may be sorted by fleet for that.
+    return " on job" in plan and sorts and "GroupAggregate" not in plan
 
 
 def test_hot_statements_walk_an_index(crowded, clock):
@@ -176,12 +181,17 @@ def test_hot_statements_walk_an_index(crowded, clock):
         "by error": lambda tx: list_jobs(tx, tenant=TENANT, where=failed, limit=100),
         "since": lambda tx: list_jobs(tx, tenant=TENANT, where=JobFilter(since=tx.now), limit=100),
         "job": lambda tx: queries.job_detail(tx, queries.find_job(tx, page[0].id, tenant=TENANT)),
+        "expire, when": expiry.next_due,
+        "expired": lambda tx: expiry.end_expired(tx, actor=ACTOR, limit=1),
         "labels": lambda tx: queries.taken_labels(tx, ACCOUNT, labels),
     }
     acts = {name: inside(database, act) for name, act in acts.items()}
     service, three = make_service(database), fleet_request({"count": 3}, name="new")
     acts["submit"] = lambda: service.submit(three, tenant=TENANT, actor=ACTOR)
     acts["cancel"] = lambda: service.cancel("new", TENANT, actor=ACTOR)
+    acts["retry"] = lambda: service.retry("small", TENANT, actor=ACTOR)
+    acts["scale"] = lambda: service.scale("small", TENANT, Wish(200), actor=ACTOR)
+    acts["spend"] = lambda: service.spend(TENANT)
     clock.advance(timedelta(hours=1).total_seconds())
     bad = {name: plans for name, act in acts.items() if (plans := scans(database, act))}
     assert not bad, "\n\n".join(f"{name}: {plan}" for name, plans in bad.items() for plan in plans)

@@ -267,7 +267,7 @@ def test_counting_that_takes_long_is_done_seldom(database):
 def test_a_huge_fleets_queue_is_not_counted(database):
     """Of a huge fleet the jobs that are in no other state are queued; those of others are counted."""
     huge = add_fleet(database, name="huge", count=200_000)
-    for position, state in enumerate((State.RUNNING, State.RUNNING, State.FAILED), 1):
+    for position, state in ((1, State.RUNNING), (2, State.RUNNING), (200_000, State.FAILED)):
         job = {"linode_id": position} if state is State.RUNNING else {}
         add_job(database, state, fleet_id=huge, position=position, **job)
     add_job(database, State.QUEUED, fleet_id=add_fleet(database, name="small"), position=9)

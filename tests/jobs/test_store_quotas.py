@@ -102,7 +102,9 @@ def test_jobs_per_fleet(database):
     assert send(service, 2, tenant="small").fleet.count == 2
     blind = make_service(database, catalogs=lambda _account: None)
     with pytest.raises(InvalidRequest, match="3 instances are more than the 2 that one fleet may have"):
-        blind.accept(fleet_request({"count": 3}), fleet_id=str(uuid4()), tenant="small", actor=ACTOR)
+        blind.accept(
+            fleet_request({"count": 3}, name="big"), fleet_id=str(uuid4()), tenant="small", actor=ACTOR
+        )
 
 
 def test_the_first_catalog_overspends_nothing(database):

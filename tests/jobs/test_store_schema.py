@@ -40,7 +40,7 @@ RESULT_COLUMNS = [
     *("linode_id", "ipv4", "ipv6", "got_type", "got_region", "attempts", "sends"),
     *("error_code", "error_reason", "error_field", "hourly_usd"),
     *("submitted_at", "dispatched_at", "sent_at", "created_at", "running_at", "ended_at"),
-    *("seconds_waited", "seconds_creating", "seconds_booting"),
+    *("seconds_waited", "seconds_creating", "seconds_booting", "spent_usd", "wasted_usd"),
 ]
 
 
@@ -227,6 +227,7 @@ def test_the_results_view(database, clock):
     durations = [float(row.seconds_waited), float(row.seconds_creating), float(row.seconds_booting)]
     assert durations == pytest.approx([1.5, 2.5, 40.25], abs=0.002)
     assert (row.fleet, float(row.hourly_usd), row.attempts) == ("made", 0.0075, 1)
+    assert float(row.spent_usd) >= 0.0075
 
 
 # The door ------------------------------------------------------------------------------------------------------------

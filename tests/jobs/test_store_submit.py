@@ -320,7 +320,9 @@ def test_a_send_that_is_overtaken_by_itself(database, guards):
 def test_two_fleets_with_one_label_at_once(database):
     """Of two simultaneous fleets that want one label one gets it; the other is told which, and leaves nothing."""
     services = [make_service(database, dice=Random(seed)) for seed in range(2)]
-    done = together(*(lambda service=service: send(service) for service in services))
+    wanted = [fleet_request({"label_pattern": "same-{index}"}, name=name) for name in ("one", "other")]
+    pairs = zip(services, wanted, strict=True)
+    done = together(*(lambda service=service, one=one: send(service, one) for service, one in pairs))
     refused = [one for one in done if isinstance(one, InvalidRequest)]
     assert len(refused) == 1, done
     assert [fault.code for fault in refused[0].faults] == ["label_taken"]
@@ -339,9 +341,67 @@ def test_a_label_is_free_again_after_its_end(database):
     set_job(database, first.id, state="failed", error_code="boot_timeout", linode_id=7)
     set_job(database, second.id, state="failed", error_code="no_capacity")
     with pytest.raises(InvalidRequest) as caught:
-        send(service, fleet_request({"count": 2}))
+        send(service, fleet_request({"count": 2}, on_existing="new"))
     assert [fault.code for fault in caught.value.faults] == ["label_taken"]
     assert "web-0001" in str(caught.value)
+
+
+# A name that is in use -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", [None, "other-{index}"])
+def test_a_name_in_use_is_refused(database, pattern):
+    """While a fleet has instances, or may get some, its name refuses a submit; it says what there is, what to do."""
+    service = make_service(database)
+    first = send(service, fleet_request({"count": 2}), idempotency_key="k")
+    group = {"count": 3} | ({"label_pattern": pattern} if pattern else {})
+    with pytest.raises(InvalidRequest) as caught:
+        send(service, fleet_request(group))
+    (fault,) = caught.value.faults
+    assert (fault.code, fault.pointer, fault.value) == ("fleet_exists", "/name", "web")
+    assert first.fleet.id in fault.message
+    assert "2 instances" in fault.message
+    assert "--to 5" in fault.remedy
+    assert counts(database) == [1, 2, 2]
+    assert send(service, fleet_request({"count": 2}), idempotency_key="k").replayed
+    service.cancel("web", TENANT, actor=ACTOR)
+    assert send(service, fleet_request(group)).fleet.states == {"queued": 3}
+
+
+def test_a_second_fleet_of_the_name_may_be_wanted(database):
+    """With `on_existing: new` a name in use is no matter, as long as the labels are free."""
+    service = make_service(database)
+    first = send(service).fleet
+    second = send(service, fleet_request({"label_pattern": "more-{index}"}, on_existing="new")).fleet
+    assert first.id != second.id
+    assert service.fleet("web", TENANT).id == second.id
+
+
+def test_a_name_in_use_is_the_tenants_own_matter(database):
+    """Another tenant's fleet of the same name refuses nothing."""
+    add_tenant(database, "other")
+    service = make_service(database)
+    send(service)
+    group = {"label_pattern": "theirs-{index}"}
+    assert send(service, fleet_request(group), tenant="other").fleet.name == "web"
+
+
+def test_two_submits_of_one_name_at_once(database):
+    """Of two simultaneous submits of one name one is accepted, the other refused, whatever their labels."""
+    services = [make_service(database, dice=Random(seed)) for seed in range(2)]
+    wanted = [fleet_request({"label_pattern": pattern}) for pattern in ("a-{index}", "b-{index}")]
+    pairs = zip(services, wanted, strict=True)
+    done = together(*(lambda service=service, one=one: send(service, one) for service, one in pairs))
+    refused = [one for one in done if isinstance(one, InvalidRequest)]
+    assert [fault.code for one in refused for fault in one.faults] == ["fleet_exists"], done
+    assert counts(database) == [1, 1, 1]
+
+
+def test_a_fleet_that_is_being_deleted_is_still_there(database):
+    """While the last instances of a fleet are being deleted its name is in use, and the answer says to wait."""
+    add_job(database, State.DELETING, fleet_id=add_fleet(database, name="web"))
+    with pytest.raises(InvalidRequest, match="wait until they are gone"):
+        send(make_service(database))
 
 
 # The tenant's guards -------------------------------------------------------------------------------------------------

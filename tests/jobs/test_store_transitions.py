@@ -291,7 +291,7 @@ def fell_back(source):
         lambda tx, job: transitions.fell_back(tx, job, WHY, transitions.Present(**next_one), actor=ACTOR),
         State.QUEUED,
         Event.FELL_BACK,
-        {**ANEW, **next_one},
+        {**ANEW, "last_unknown_at": None, **next_one},
         {**WHY_DETAIL, "from": "g6-nanode-1 in us-east", "to": "g6-standard-2 in eu-west"},
         {**LEASED, "attempt": 2, "tries": 3, "looks": 4},
     )
@@ -445,7 +445,7 @@ CASES = [
         lambda tx, job: transitions.gone(tx, job, actor=ACTOR),
         State.QUEUED,
         Event.GONE_RETRIED,
-        {**ANEW, "spent_microusd": 107_500, "wasted_microusd": 7_500},
+        {**ANEW, "spent_microusd": 107_500},
         {"linode_id": 4711},
         {**USED, **PAID, **WHY_COLUMNS, "afterwards": "retry"},
     ),
@@ -460,6 +460,26 @@ CASES = [
         {**USED, **WHY_COLUMNS, "linode_id": None},
     ),
     Case(
+        "retried with an instance that was paid for",
+        State.FAILED,
+        lambda tx, job: transitions.retried(tx, job, actor=ACTOR),
+        State.DELETING,
+        Event.RETRY_NOTED,
+        {"afterwards": "retry", "run_after": NOW, "looks": 0, "ended_at": None, "wasted_microusd": 7_500},
+        {"linode_id": 4711},
+        {**WHY_COLUMNS, "linode_id": 4711, **PAID},
+    ),
+    Case(
+        "destroyed after it failed",
+        State.FAILED,
+        lambda tx, job: transitions.destroyed(tx, job, actor=ACTOR),
+        State.DELETING,
+        Event.DESTROYED,
+        {"afterwards": None, "run_after": NOW, "looks": 0, "ended_at": None, "wasted_microusd": 7_500},
+        {"linode_id": 4711},
+        {**WHY_COLUMNS, "linode_id": 4711, **PAID},
+    ),
+    Case(
         "retried with an instance",
         State.FAILED,
         lambda tx, job: transitions.retried(tx, job, actor=ACTOR),
@@ -471,7 +491,18 @@ CASES = [
     ),
     *(doomed(transitions.destroyed, Event.DESTROYED, source) for source in sorted(sources(Event.DESTROYED))),
     *(doomed(transitions.ttl_over, Event.TTL_OVER, source) for source in sorted(sources(Event.TTL_OVER))),
-    *(fell_back(source) for source in sorted(sources(Event.FELL_BACK))),
+    *(fell_back(source) for source in sorted(sources(Event.FELL_BACK) - {State.UNCERTAIN})),
+    replace(
+        fell_back(State.UNCERTAIN),
+        given={
+            **LEASED,
+            "attempt": 2,
+            "tries": 3,
+            "looks": 4,
+            "last_unknown_at": EARLIER,
+            "parked_at": EARLIER,
+        },
+    ),
 ]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
 

@@ -111,7 +111,7 @@ def test_weak_passwords(served, run, password):
 def test_a_label_that_is_taken(served, run):
     """A label of a job that may own an instance cannot be asked for again."""
     assert run("submit", *_options(), env=served.env).exit_code == 0
-    done = run("submit", *_options(), env=served.env)
+    done = run("submit", *_options(), "--on-existing", "new", env=served.env)
     assert done.exit_code == 2
     assert "label 'web-0001' is in use; choose another name or label_pattern [label_taken]" in done.stderr
 

@@ -57,6 +57,11 @@ def test_every_body_is_documented(openapi):
         "/v1/jobs/{job_id}/resolve",
         "/v1/fleets/{ref}/destroy",
         "/v1/fleets/{ref}/ttl",
+        "/v1/fleets/{ref}/cancel",
+        "/v1/fleets/{ref}/retry",
+        "/v1/fleets/{ref}/scale",
+        "/v1/jobs/{job_id}/cancel",
+        "/v1/jobs/{job_id}/retry",
         "/v1/webhooks",
     }
 
@@ -79,6 +84,8 @@ def test_the_shapes_are_those_of_the_views(site):
         answers.Job: job.to_json(),
         answers.JobDetail: service.job(job.id, "default").to_json(),
         answers.TimelineEvent: EventView(now, "e", "queued", "a").to_json(),
+        answers.TenantSpend: service.spend("default")[0][0].to_json(),
+        answers.FleetSpend: service.spend("default")[1][0].to_json(),
         answers.FleetEvent: FeedEvent(1, "j", "l", 1, now, "e", "queued", "a").to_json(),
         answers.Status: service.status().to_json(),
         answers.Alarm: Alarm("c", "m", None).to_json(),

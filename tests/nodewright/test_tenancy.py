@@ -41,6 +41,11 @@ BODIES = {
     "/v1/jobs/{job_id}/resolve": {"absent": True},
     "/v1/fleets/{ref}/destroy": {"dry_run": True},
     "/v1/fleets/{ref}/ttl": {"extend": 60},
+    "/v1/fleets/{ref}/cancel": {},
+    "/v1/fleets/{ref}/retry": {},
+    "/v1/fleets/{ref}/scale": {"to": 2},
+    "/v1/jobs/{job_id}/cancel": {},
+    "/v1/jobs/{job_id}/retry": {},
     "/v1/webhooks": {"url": "https://intruder.example/hook"},
 }
 """Bodies that would be good for the owner; a document of the intruder's own where nothing is said."""

@@ -315,6 +315,13 @@ def upgrade() -> None:
             postgresql_where=sa.text("state IN ('uncertain','booting','deleting')"),
         )
         batch_op.create_index(
+            "ix_jobs_paid_for",
+            ["fleet_id"],
+            unique=False,
+            sqlite_where=sa.text("spent_microusd > 0 OR wasted_microusd > 0"),
+            postgresql_where=sa.text("spent_microusd > 0 OR wasted_microusd > 0"),
+        )
+        batch_op.create_index(
             "ix_jobs_released",
             ["tenant_id"],
             unique=False,
@@ -515,6 +522,11 @@ def downgrade() -> None:
             postgresql_where=sa.text("state = 'queued' AND run_after IS NOT NULL"),
         )
         batch_op.drop_index(
+            "ix_jobs_paid_for",
+            sqlite_where=sa.text("spent_microusd > 0 OR wasted_microusd > 0"),
+            postgresql_where=sa.text("spent_microusd > 0 OR wasted_microusd > 0"),
+        )
+        batch_op.drop_index(
             "ix_jobs_released",
             sqlite_where=sa.text(
                 "counted AND (state IN ('rejected','cancelled','deleted') OR (state = 'failed' AND linode_id IS NULL))"
@@ -577,7 +589,10 @@ def _job_results(dialect: str) -> str:
             jobs.submitted_at, jobs.dispatched_at, jobs.sent_at, jobs.created_at, jobs.running_at, jobs.ended_at,
             {_seconds(dialect, "jobs.submitted_at", "jobs.sent_at")} AS seconds_waited,
             {_seconds(dialect, "jobs.sent_at", "jobs.created_at")} AS seconds_creating,
-            {_seconds(dialect, "jobs.created_at", "jobs.running_at")} AS seconds_booting
+            {_seconds(dialect, "jobs.created_at", "jobs.running_at")} AS seconds_booting,
+            (jobs.spent_microusd + {_present(dialect)}) / 1000000.0 AS spent_usd,
+            (jobs.wasted_microusd + CASE jobs.state WHEN 'failed' THEN {_present(dialect)} ELSE 0 END)
+                / 1000000.0 AS wasted_usd
         FROM jobs JOIN fleets ON fleets.id = jobs.fleet_id
     """
 
@@ -586,3 +601,16 @@ def _seconds(dialect: str, start: str, end: str) -> str:
     if dialect == "sqlite":
         return f"round((julianday({end}) - julianday({start})) * 86400, 3)"
     return f"round(extract(epoch FROM {end} - {start})::numeric, 3)"
+
+
+def _present(dialect: str) -> str:
+    """Return what a job's present instance has cost so far, each hour begun a whole one."""
+    if dialect == "sqlite":
+        # To the second: SQLite's own clock is asked for no less.
+        age = "CAST(strftime('%s', 'now') AS INTEGER) - CAST(strftime('%s', jobs.created_at) AS INTEGER)"
+        hours = f"max(({age} + 3599) / 3600, 1)"
+    else:
+        hours = "greatest(ceil(extract(epoch FROM now() - jobs.created_at) / 3600), 1)"
+    owns = "jobs.state IN ('booting','running','failed','deleting')"
+    has = f"{owns} AND jobs.linode_id IS NOT NULL AND jobs.created_at IS NOT NULL"
+    return f"(CASE WHEN {has} THEN {hours} * jobs.hourly_microusd ELSE 0 END)"
