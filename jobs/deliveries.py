@@ -22,8 +22,9 @@ from jobs.views import moment
 
 STATES: Final = ("pending", "delivered", "dead")
 """pending: to be sent. delivered: the endpoint took it. dead: given up."""
-LEASE: Final = timedelta(seconds=120)
-"""So long one worker alone sends to an endpoint: more than a turn and its last send take, slow DNS included."""
+LEASE: Final = timedelta(seconds=60)
+"""So long one worker alone sends to an endpoint: more than a turn and its last send take. Should DNS be slower still,
+two send the same, which receivers bear anyway."""
 KEEP_DELIVERED: Final = timedelta(days=30)
 KEEP_DEAD: Final = timedelta(days=90)
 GONE: Final = 410

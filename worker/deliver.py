@@ -6,7 +6,7 @@ hangs holds up one thread and nobody else.
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -150,7 +150,7 @@ class Deliver:
         for end in self._tell_between(max(state["cursor"], self._ahead), latest, names):
             self._ahead = end
 
-    def _tell_between(self, after: int, upto: int, names: set[str]) -> Any:  # noqa: ANN401 - an iterator of ids
+    def _tell_between(self, after: int, upto: int, names: set[str]) -> Iterator[int]:
         """Tell what happened between two events; yield up to where that is done."""
         began = self._monotonic()
         while after < upto and self._monotonic() - began < _TELLING_SECONDS:
