@@ -459,7 +459,10 @@ def _place_faults(document: Mapping[Any, Any], *, flat: bool) -> Iterator[Reques
         given = [key for key in ("region", "regions") if group.get(key) is not None]
         if not given:
             yield _fault((*inside, "region"), "is required", "add it", group=position)
-        elif len(given) > 1:
+        for key in ("region", "regions") if given else ():
+            if key in group and group[key] is None:
+                yield _fault((*inside, key), "must not be empty", "leave it out", group=position)
+        if len(given) > 1:
             remedy = "remove one of the two: `region` names alternatives, `regions` spreads"
             yield _fault((*inside, "regions"), "region is given as well", remedy, group=position)
 

@@ -100,8 +100,9 @@ def test_secrets_are_revealed_on_demand():
 def test_group_is_restored():
     """A group is rebuilt from its public form and its secrets, or without them."""
     extra = {"interfaces": [{"purpose": "public"}], "placement_group": {"id": 7, "compliant_only": True}}
-    several = {"type": ["a", "b"], "region": None, "regions": {"c": 2, "d": 1}, "prefer": "cheapest"}
-    group = parse_request({**FLAT, **SECRETS, **extra, **several}).groups[0]
+    several = {"type": ["a", "b"], "regions": {"c": 2, "d": 1}, "prefer": "cheapest"}
+    flat = {key: value for key, value in FLAT.items() if key != "region"}
+    group = parse_request({**flat, **SECRETS, **extra, **several}).groups[0]
     public = json.loads(json.dumps(group.public()))
     assert GroupRequest.restore(public, group.secrets()) == group
     assert GroupRequest.restore(public).secrets() == {}
@@ -226,6 +227,8 @@ def test_unknown_keys(data, pointer, close, remedy):
         ({}, "/region", "is required"),
         ({"region": None}, "/region", "is required"),
         ({"region": "a", "regions": ["b"]}, "/regions", "region is given as well"),
+        ({"region": "a", "regions": None}, "/regions", "must not be empty"),
+        ({"region": None, "regions": ["b"]}, "/region", "must not be empty"),
         ({"regions": {"a": 2, "b": 0}}, "/regions/b", "must be greater than or equal to 1, got 0"),
         ({"regions": {"a": -1}}, "/regions/a", "must be greater than or equal to 1, got -1"),
         ({"regions": {"a": 1.5}}, "/regions/a", "expected a whole number"),
