@@ -236,6 +236,7 @@ def lives() -> Iterator[tuple[Schedule, int]]:
             yield Schedule(world=world, replies=(reply,)), 1 if world == "deadline_dispatched" else 0
     for reply in (*UNKNOWN, Reply("reset_after", "yes")):
         yield Schedule(world="deadline_uncertain", replies=(reply,)), 0
+    yield Schedule(world="deadline_in_doubt", replies=(UNKNOWN[0],)), 0
     for world in ("intake_deadline", "intake_stopped"):
         yield Schedule(world=world), 0
 

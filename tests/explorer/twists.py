@@ -191,6 +191,13 @@ def _late(event: Event, state: State) -> Twist:
     return Twist(FAILED | RUNNING, after=lambda m: _when(m, state, _end(event)))
 
 
+def _late_in_doubt(machine: Machine) -> None:
+    """The deadline passes while the job waits to be sent again after an unknown send."""
+    (doubt,) = machine.database.look("SELECT last_unknown_at FROM jobs")[0]
+    if doubt is not None:
+        _when(machine, State.QUEUED, _end(Event.DEADLINE_PASSED))
+
+
 def _intake_ends(event: Event) -> Twist:
     return Twist(
         FAILED,
@@ -272,6 +279,7 @@ TWISTS: Mapping[str, Twist] = {
     "deadline_queued": _late(Event.DEADLINE_PASSED, State.QUEUED),
     "deadline_dispatched": _late(Event.DEADLINE_PASSED, State.DISPATCHED),
     "deadline_uncertain": _late(Event.DEADLINE_PASSED, State.UNCERTAIN),
+    "deadline_in_doubt": Twist(FAILED | RUNNING, after=_late_in_doubt),
     "stopped_queued": _late(Event.STOPPED, State.QUEUED),
     "stopped_dispatched": _late(Event.STOPPED, State.DISPATCHED),
     "intake_deadline": _intake_ends(Event.DEADLINE_PASSED),
