@@ -52,8 +52,10 @@ def catalog(version: str = "v1", fetched_at: datetime = START, **parts: list[dic
 
 
 def fleet_request(*groups: dict[str, Any], name: str = "web", **fleet: Any) -> FleetRequest:
-    """Return a request for a fleet; each group is laid over a valid one."""
-    return parse_request({"name": name, **fleet, "groups": [{**GROUP, **group} for group in groups or ({},)]})
+    """Return a request for a fleet; each group is laid over a valid one, and a field that is None is left out."""
+    laid = ({**GROUP, **group} for group in groups or ({},))
+    kept = [{key: value for key, value in group.items() if value is not None} for group in laid]
+    return parse_request({"name": name, **fleet, "groups": kept})
 
 
 def make_service(database: Database, **parts: Any) -> Service:
