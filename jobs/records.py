@@ -23,6 +23,8 @@ chores: Final = metadata.tables["chores"]
 installation: Final = metadata.tables["installation"]
 api_keys: Final = metadata.tables["api_keys"]
 refused_messages: Final = metadata.tables["refused_messages"]
+sessions: Final = metadata.tables["sessions"]
+tallies: Final = metadata.tables["tallies"]
 webhooks: Final = metadata.tables["webhooks"]
 webhook_deliveries: Final = metadata.tables["webhook_deliveries"]
 

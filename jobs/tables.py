@@ -194,6 +194,7 @@ class Fleet(SQLModel, table=True):
         _partial("ix_fleets_deadline_at", "deadline_at", where="deadline_at IS NOT NULL"),
         _partial("ix_fleets_stopped_at", "stopped_at", where="stopped_at IS NOT NULL"),
         _partial("ix_fleets_held_at", "held_at", where="held_at IS NOT NULL"),
+        _partial("ix_fleets_retired_at", "retired_at", where="retired_at IS NOT NULL"),
     )
 
     id: str = Field(primary_key=True, sa_type=Identifier)
@@ -227,6 +228,8 @@ class Fleet(SQLModel, table=True):
     """``stop_after`` and ``same_cause``, as asked for."""
     told: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
     """The sequence number of the last thing that webhooks were told of it."""
+    retired_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Since when its rows are being pruned: nobody is shown it any more."""
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -448,6 +451,33 @@ class ApiKey(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Session(SQLModel, table=True):
+    """A person who is logged in to the page by an API key; only the hash of the cookie is kept."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index("ix_sessions_key_id", "key_id"), Index("ix_sessions_expires_at", "expires_at"))
+
+    digest: str = Field(primary_key=True)
+    key_id: str
+    """The key that it stands for: revoked or expired, it ends the session."""
+    key_digest: str
+    """The key's hash, because the one that the settings give has no row of its own, and may be changed."""
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    used_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Tally(SQLModel, table=True):
+    """One counter of the metrics, kept beside what it counts: it outlives every process."""
+
+    __tablename__ = "tallies"
+
+    metric: str = Field(primary_key=True)
+    labels: str = Field(primary_key=True)
+    """JSON with sorted keys, so that one set of labels has one row."""
+    value: float = 0.0
 
 
 class Webhook(SQLModel, table=True):

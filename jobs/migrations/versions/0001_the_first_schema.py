@@ -152,6 +152,7 @@ def upgrade() -> None:
         sa.Column("boot_timeout_seconds", sa.Integer(), nullable=True),
         sa.Column("on_failure", JsonDocument, nullable=True),
         sa.Column("told", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("retired_at", UtcDateTime(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.CheckConstraint("count >= 1", name=op.f("ck_fleets_count_positive")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_fleets_tenant_id_tenants")),
@@ -178,6 +179,13 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("held_at IS NOT NULL"),
             postgresql_where=sa.text("held_at IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_fleets_retired_at",
+            ["retired_at"],
+            unique=False,
+            sqlite_where=sa.text("retired_at IS NOT NULL"),
+            postgresql_where=sa.text("retired_at IS NOT NULL"),
         )
         batch_op.create_index(
             "ix_fleets_sealed",
@@ -406,6 +414,27 @@ def upgrade() -> None:
     )
 
     op.create_table(
+        "sessions",
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("key_id", sa.String(), nullable=False),
+        sa.Column("key_digest", sa.String(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("used_at", UtcDateTime(), nullable=False),
+        sa.Column("expires_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_sessions")),
+    )
+    with op.batch_alter_table("sessions", schema=None) as batch_op:
+        batch_op.create_index("ix_sessions_key_id", ["key_id"], unique=False)
+        batch_op.create_index("ix_sessions_expires_at", ["expires_at"], unique=False)
+
+    op.create_table(
+        "tallies",
+        sa.Column("metric", sa.String(), nullable=False),
+        sa.Column("labels", sa.String(), nullable=False),
+        sa.Column("value", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("metric", "labels", name=op.f("pk_tallies")),
+    )
+    op.create_table(
         "webhooks",
         sa.Column("id", Identifier, nullable=False),
         sa.Column("tenant_id", sa.String(), nullable=False),
@@ -488,6 +517,8 @@ def downgrade() -> None:
     op.execute("DROP VIEW job_results")
     op.drop_table("webhook_deliveries")
     op.drop_table("webhooks")
+    op.drop_table("tallies")
+    op.drop_table("sessions")
     op.drop_table("rate_windows")
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_index(

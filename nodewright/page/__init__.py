@@ -1,0 +1,1 @@
+"""The page that people watch: rendered here, kept live by server-sent events, usable without a script."""
