@@ -68,6 +68,11 @@ _DIRECT: Final = (
     "choice",
     "expires_at",
 )
+_DERIVED: Final = (
+    *("tenant_id", "account_id", "parked_at", "error_code", "error_reason", "error_field"),
+    *("spent_microusd", "wasted_microusd"),
+)
+"""What a job's row says by way of something else."""
 
 
 def as_id(text: str) -> str | None:
@@ -203,7 +208,9 @@ def job_view(row: Any, paused: Mapping[str, ErrorView], now: datetime) -> JobVie
     if error is None and row.state == State.QUEUED:
         # A job that waits for a pause to end says so, although nothing was sent for it.
         error = paused.get(row.account_id) or (_FLEET_PAUSED if row.fleet_held_at else None)
-    direct = {name: getattr(row, name) for name in _DIRECT}
+    direct = dict(
+        zip(_DIRECT, row, strict=False)
+    )  # they come first; by name a thousand rows take twice the time
     spent, wasted = spend.of_job(row, now)
     return JobView(
         **direct,
@@ -219,7 +226,9 @@ def job_view(row: Any, paused: Mapping[str, ErrorView], now: datetime) -> JobVie
 def job_rows(of: FromClause = jobs) -> Select[Any]:
     """Return the statement that selects what :func:`job_view` needs, of all jobs or of those that ``of`` selects."""
     more = (fleets.c.name.label("fleet_name"), fleets.c.held_at.label("fleet_held_at"))
-    shown = select(of, *more).join(fleets, fleets.c.id == of.c.fleet_id)
+    shown = select(*(of.c[name] for name in (*_DIRECT, *_DERIVED)), *more).join(
+        fleets, fleets.c.id == of.c.fleet_id
+    )
     return shown.where(fleets.c.retired_at.is_(None))
 
 
