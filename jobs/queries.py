@@ -30,6 +30,7 @@ from jobs.views import (
     ErrorView,
     EventView,
     FleetView,
+    GroupView,
     JobDetail,
     JobView,
     Spend,
@@ -208,6 +209,7 @@ def job_view(row: Any, paused: Mapping[str, ErrorView], now: datetime) -> JobVie
     return JobView(
         **direct,
         fleet=row.fleet_name,
+        group=row.group_index,
         tenant=row.tenant_id,
         error=error,
         parked=row.parked_at is not None,
@@ -220,6 +222,13 @@ def job_rows() -> Select[Any]:
     """Return the statement that selects what :func:`job_view` needs."""
     more = (fleets.c.name.label("fleet_name"), fleets.c.held_at.label("fleet_held_at"))
     return select(jobs, *more).join(fleets, fleets.c.id == jobs.c.fleet_id)
+
+
+def fleet_groups(tx: Transaction, fleet_id: str) -> tuple[GroupView, ...]:
+    """Return the groups of a fleet's request, in their order."""
+    groups = tx.execute(select(fleets.c.groups).where(fleets.c.id == fleet_id)).scalar_one()
+    restored = [GroupRequest.restore(group) for group in groups]
+    return tuple(GroupView(index, one.name, tuple(one.tags)) for index, one in enumerate(restored))
 
 
 def find_job(tx: Transaction, job_id: str, *, tenant: str) -> JobView | None:
