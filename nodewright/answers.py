@@ -479,6 +479,34 @@ class Outlook(Answer):
     estimate: Estimate | None = None
 
 
+class Example(Answer):
+    """One job of several."""
+
+    id: str
+    label: str
+
+
+class FailureGroup(Answer):
+    """Jobs that ended otherwise for one reason, and what to do about it.
+
+    ``owning`` of them still own an instance, which costs money. ``examples`` are the first of them.
+    """
+
+    code: str
+    reason: str | None = None
+    field: str | None = None
+    count: int
+    owning: int = 0
+    remedy: str = ""
+    examples: tuple[Example, ...] = ()
+
+
+class Failures(Answer):
+    """Why jobs of a fleet failed or were rejected, the most frequent reason first."""
+
+    failures: tuple[FailureGroup, ...] = ()
+
+
 class Group(Answer):
     """One group of a fleet's request."""
 

@@ -141,6 +141,11 @@ def outlook(ref: str) -> Call[answers.Outlook]:
     return Call("GET", f"/v1/fleets/{_segment(ref)}/outlook", _as(answers.Outlook))
 
 
+def failures(ref: str) -> Call[answers.Failures]:
+    """Ask why jobs of a fleet failed."""
+    return Call("GET", f"/v1/fleets/{_segment(ref)}/failures", _as(answers.Failures))
+
+
 def groups(ref: str) -> Call[answers.Groups]:
     """Ask for the groups of a fleet's request."""
     return Call("GET", f"/v1/fleets/{_segment(ref)}/groups", _as(answers.Groups))

@@ -41,7 +41,9 @@ from nodewright.answers import (
     DestroyPlan,
     Doomed,
     Estimate,
+    Example,
     Extended,
+    FailureGroup,
     Fault,
     Fleet,
     FleetEvent,
@@ -109,7 +111,9 @@ __all__ = [
     "Destroyed",
     "Doomed",
     "Estimate",
+    "Example",
     "Extended",
+    "FailureGroup",
     "Fault",
     "Fleet",
     "FleetEvent",
@@ -270,6 +274,10 @@ class Client:
     def outlook(self, ref: str) -> Outlook:
         """Return what the rate limit lets through now, and when a fleet would be done."""
         return self._send(calls.outlook(ref))
+
+    def failures(self, ref: str) -> list[FailureGroup]:
+        """Return why jobs of a fleet failed or were rejected, grouped by reason, and what to do about each."""
+        return list(self._send(calls.failures(ref)).failures)
 
     def groups(self, ref: str) -> list[Group]:
         """Return the groups of a fleet's request, with their tags; a job's ``group`` is a place in this list."""
@@ -626,6 +634,10 @@ class AsyncClient:
     async def outlook(self, ref: str) -> Outlook:
         """Return what is still to come of a fleet; see :meth:`Client.outlook`."""
         return await self._send(calls.outlook(ref))
+
+    async def failures(self, ref: str) -> list[FailureGroup]:
+        """Return why jobs of a fleet failed, grouped by reason; see :meth:`Client.failures`."""
+        return list((await self._send(calls.failures(ref))).failures)
 
     async def groups(self, ref: str) -> list[Group]:
         """Return the groups of a fleet's request; see :meth:`Client.groups`."""
