@@ -26,6 +26,7 @@ from jobs import (
     listing,
     messages,
     outlook,
+    overview,
     places,
     queries,
     spend,
@@ -573,6 +574,12 @@ class Service:
         fleet = self.fleet(ref, tenant)
         with self._database.read() as tx:
             return outlook.outlook(tx, fleet)
+
+    def failures(self, ref: str, tenant: str) -> tuple[overview.FailureGroup, ...]:
+        """Return why jobs of a fleet failed or were rejected. Raises NotFound."""
+        fleet_id = self._fleet_id(ref, tenant)
+        with self._database.read() as tx:
+            return overview.failures(tx, str(fleet_id))
 
     def groups(self, ref: str, tenant: str) -> tuple[GroupView, ...]:
         """Return the groups of a fleet's request. Raises NotFound."""

@@ -489,16 +489,19 @@ class Example(Answer):
 class FailureGroup(Answer):
     """Jobs that ended otherwise for one reason, and what to do about it.
 
-    ``owning`` of them still own an instance, which costs money. ``examples`` are the first of them.
+    ``rejected`` of them were never sent and cannot be retried; ``owning`` of them still own an instance, which costs
+    money. ``examples`` are some of them. ``more``: there are more failures than were looked at.
     """
 
     code: str
     reason: str | None = None
     field: str | None = None
     count: int
+    rejected: int = 0
     owning: int = 0
     remedy: str = ""
     examples: tuple[Example, ...] = ()
+    more: bool = False
 
 
 class Failures(Answer):

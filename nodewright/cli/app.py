@@ -24,6 +24,7 @@ from nodewright.cli import (
     webhooks,
 )
 from nodewright.cli.errors import EXPECTED, report
+from nodewright.cli.output import speak_plainly
 
 
 class Commands(TyperGroup):
@@ -144,6 +145,7 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
+    speak_plainly(sys.stdout, sys.stderr)
     try:
         build_app()(prog_name="nodewright")
     except BrokenPipeError:

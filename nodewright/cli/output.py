@@ -1,12 +1,14 @@
 """What commands print: readable at 80 columns on a terminal, plain in a pipe, JSON and CSV for programs."""
 
+import codecs
 import csv
 import json
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,6 +18,8 @@ from rich.text import Text
 from nodewright.client import Fleet, Job
 
 PIPE_WIDTH: Final = 400
+_PLAINLY: Final = "nodewright-plainly"
+_PLAIN: Final = {"·": "|", "…": "~", "─": "-", "■": "#", "□": "."}  # one column each, as tables count them
 STATE_STYLES: Final = {
     "running": "green",
     "booting": "cyan",
@@ -57,6 +61,20 @@ JOB_COLUMNS: Final = (
     "created_at",
     "running_at",
 )
+
+
+def speak_plainly(*streams: TextIO) -> None:
+    """Let streams whose encoding lacks a character write one of ASCII in its place, instead of failing."""
+    codecs.register_error(_PLAINLY, _plainly)
+    for stream in streams:
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=_PLAINLY)
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_PLAIN.get(one, "?") for one in error.object[error.start : error.end]), error.end
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -20,11 +20,14 @@ from nodewright.client import SETTLED, Alarm, FailureGroup, Fleet, Outlook, Rate
 
 WIDE: Final = 120
 """Columns from which on there is room for more columns."""
+NARROW: Final = 60
+"""Columns below which a row has no room for a bar."""
 LONGEST_BAR: Final = 100
 SHOWN_EXAMPLES: Final = 3
 SHOWN_FAILURES: Final = 5
 _RATE_BAR: Final = 20
-_NAME: Final = 24
+_BESIDE: Final = 30
+"""Columns beside a state's bar: its name, its count, its share."""
 _WAITING: Final = ("submitted", "queued", "dispatched")
 _UNDER_WAY: Final = ("creating", "uncertain", "booting")
 _ENDED_OTHERWISE: Final = ("failed", "rejected")
@@ -46,6 +49,10 @@ SIGNS: Final[Mapping[str, tuple[str, str]]] = {
 """What stands for each state in a bar: in Unicode, and without it."""
 
 
+Failed = tuple[FailureGroup, str]
+"""Jobs that failed for one reason, and which they are."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """One fleet as it was seen last. ``asked_ago``: how many seconds ago the outlook was true."""
@@ -64,6 +71,8 @@ class Look:
     seen: tuple[Seen, ...]
     alarms: tuple[Alarm, ...] = ()
     elapsed: float = 0.0
+    away: bool = False
+    """Whether the service does not answer now."""
 
 
 # Bars
@@ -162,20 +171,33 @@ def summary(seen: Seen, elapsed: float) -> str:
         parts.append(f"{seen.per_second:.1f}/s")
     left = seconds_left(seen)
     if left is not None:
-        parts.append(f"all running in about {clock(left)}" if left >= 1 else "all running any moment")
+        words = f"all running in about {clock(left)}" if left >= 1 else "all running any moment"
+        parts.append(f"{words}{_guessed(seen)}")
     return " · ".join(parts)
 
 
-def failure_words(group: FailureGroup) -> str:
+def _guessed(seen: Seen) -> str:
+    estimate = seen.outlook.estimate if seen.outlook else None
+    if estimate is None or estimate.boot_seconds_known:
+        return ""
+    return f" if boots take {estimate.boot_seconds:.0f} s"
+
+
+def failure_words(group: FailureGroup, where: str) -> str:
     """Return ``3 no_capacity: No capacity in us-east (web-0003, web-0017, …)``."""
     reason = f": {group.reason}" if group.reason else ""
-    return f"{group.count} {group.code}{reason}{_examples(group)}"
+    least = "at least " if group.more else ""
+    return f"{least}{group.count} {group.code}{reason}{f' ({where})' if where else ''}"
 
 
-def _examples(group: FailureGroup) -> str:
-    shown = [one.label for one in group.examples[:SHOWN_EXAMPLES]]
-    more = ["…"] if shown and group.count > len(shown) else []
-    return f" ({', '.join([*shown, *more])})" if shown else ""
+def examples(group: FailureGroup) -> str:
+    """Return ``web-0003, web-0017, …``."""
+    return _few([one.label for one in group.examples], group.count)
+
+
+def _few(names: Sequence[str], count: int) -> str:
+    shown = names[:SHOWN_EXAMPLES]
+    return ", ".join([*shown, *(["…"] if shown and count > len(shown) else [])])
 
 
 def remedy_words(group: FailureGroup) -> str:
@@ -202,18 +224,21 @@ class Picture:
         """Draw one fleet by its states, several as a row each."""
         wide, seen = options.max_width >= WIDE, self.look.seen
         if len(seen) == 1:
-            yield from _one(seen[0], self.look.elapsed)
+            yield from _one(seen[0], self.look.elapsed, min(options.max_width, LONGEST_BAR + _BESIDE))
         else:
-            yield from _several(self.look, console.size.height, wide=wide)
-        for one in seen:
-            yield from failures_picture(one, wide=wide, named=len(seen) > 1)
+            yield from _several(self.look, options.max_width, console.size.height)
+        yield from failures_picture(together(seen), wide=wide)
         yield from _alarms(self.look.alarms)
+        if self.look.away:
+            yield Text("the service does not answer; trying again", style="yellow")
+        yield Text()  # a terminal writes ^C behind the last line, which must not be full then
 
 
-def _one(seen: Seen, elapsed: float) -> Iterator[RenderableType]:
+def _one(seen: Seen, elapsed: float, width: int) -> Iterator[RenderableType]:
     fleet = seen.fleet
     yield Text.assemble((fleet.name, "bold"), f"  {counted(fleet.count)}{held_note(fleet)}")
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    table.width = width
     table.add_column(min_width=10, no_wrap=True)
     table.add_column(ratio=1)
     table.add_column(justify="right", no_wrap=True)
@@ -248,7 +273,7 @@ def _holds(seen: Iterable[Seen]) -> Iterator[RenderableType]:
         yield Text(f"stands still: {hold}", style="yellow")
 
 
-def _several(look: Look, height: int, *, wide: bool) -> Iterator[RenderableType]:
+def _several(look: Look, width: int, height: int) -> Iterator[RenderableType]:
     total = sum(one.fleet.count for one in look.seen)
     running = sum(one.fleet.states.get("running", 0) for one in look.seen)
     at_work = sum(not one.fleet.settled for one in look.seen)
@@ -256,10 +281,11 @@ def _several(look: Look, height: int, *, wide: bool) -> Iterator[RenderableType]
         (f"{len(look.seen)} fleets", "bold"), f"  {running} of {counted(total)} running · {at_work} at work"
     )
     shown = look.seen[: max(height - 8, 3)]
-    yield _rows(shown, wide=wide)
+    yield _rows(shown, width)
     if len(shown) < len(look.seen):
         yield Text(f"… {len(look.seen) - len(shown)} more", style="dim")
-    yield _legend()
+    if width >= NARROW:
+        yield _Legend()
     known = [one for one in look.seen if one.outlook and one.outlook.rate and not one.fleet.settled]
     if known and known[0].outlook and known[0].outlook.rate:
         yield _rate(known[0].outlook.rate, known[0].asked_ago)
@@ -267,13 +293,14 @@ def _several(look: Look, height: int, *, wide: bool) -> Iterator[RenderableType]
     yield from _holds(look.seen)
 
 
-def _rows(seen: Sequence[Seen], *, wide: bool) -> Table:
+def _rows(seen: Sequence[Seen], width: int) -> Table:
+    wide = width >= WIDE
     more = ["WAITING", "UNDER WAY"] if wide else []
     right = ["RUNNING", "FAILED", "LEFT", *more]
     table = grid("FLEET", "", "RUNNING", *more, "FAILED", "LEFT", right=right)
     table.expand = True
     name, bar = table.columns[:2]
-    name.overflow, name.no_wrap, name.max_width = "ellipsis", True, 2 * _NAME if wide else _NAME
+    name.overflow, name.no_wrap, name.max_width = "ellipsis", True, width // 4
     bar.ratio = 1
     for one in seen:
         states = one.fleet.states
@@ -282,7 +309,7 @@ def _rows(seen: Sequence[Seen], *, wide: bool) -> Table:
         failed = _sum(states, _ENDED_OTHERWISE)
         table.add_row(
             one.fleet.name,
-            Bar(counts, one.fleet.count),
+            Bar(counts, one.fleet.count, longest=1000) if width >= NARROW else "",
             f"{states.get('running', 0)}/{one.fleet.count}",
             *middle,
             Text(str(failed), style="red") if failed else "0",
@@ -316,39 +343,50 @@ class _Legend:
         yield said
 
 
-def _legend() -> RenderableType:
-    return _Legend()
+def together(seen: Sequence[Seen]) -> tuple[Failed, ...]:
+    """Return what failed in all fleets, the most frequent reason first: of one fleet which jobs, of several where."""
+    if len(seen) == 1:
+        return tuple((group, examples(group)) for group in seen[0].failures)
+    found: dict[tuple[str, str | None, str | None], list[tuple[Fleet, FailureGroup]]] = {}
+    for one in seen:
+        for group in one.failures:
+            found.setdefault((group.code, group.reason, group.field), []).append((one.fleet, group))
+    return tuple(sorted(map(_joined, found.values()), key=lambda failed: -failed[0].count))
 
 
-def failures_picture(seen: Seen, *, wide: bool, named: bool = False) -> Iterator[RenderableType]:
+def _joined(parts: Sequence[tuple[Fleet, FailureGroup]]) -> Failed:
+    groups = [group for _, group in parts]
+    sums = {name: sum(getattr(group, name) for group in groups) for name in ("count", "owning", "rejected")}
+    where = [f"{group.count} of {fleet.name}" for fleet, group in parts]
+    return groups[0].model_copy(update=sums), _few(where, len(where))
+
+
+def failures_picture(groups: Sequence[Failed], *, wide: bool) -> Iterator[RenderableType]:
     """Yield what failed, grouped by reason, with what to do about each."""
-    if not seen.failures:
+    if not groups:
         return
-    total = sum(group.count for group in seen.failures)
-    of = f" of {seen.fleet.name}" if named else ""
     yield Text()
-    yield Text(f"{total}{of} ended otherwise", style="bold red")
-    shown = seen.failures[:SHOWN_FAILURES]
+    yield Text(f"{sum(group.count for group, _ in groups)} ended otherwise", style="bold red")
+    shown = groups[:SHOWN_FAILURES]
     if wide:
         yield _failure_table(shown)
     else:
-        for group in shown:
-            yield Padding(Text(failure_words(group)), (0, 0, 0, 2))
+        for group, where in shown:
+            yield Padding(Text(failure_words(group, where)), (0, 0, 0, 2))
             if words := remedy_words(group):
                 yield Padding(Text(f"what to do: {words}", style="cyan"), (0, 0, 0, 4))
-    if rest := seen.failures[SHOWN_FAILURES:]:
+    if rest := groups[SHOWN_FAILURES:]:
         yield Text(
-            f"  … {sum(group.count for group in rest)} more, for {len(rest)} other reasons", style="dim"
+            f"  … {sum(group.count for group, _ in rest)} more, for {len(rest)} other reasons", style="dim"
         )
 
 
-def _failure_table(groups: Sequence[FailureGroup]) -> Table:
-    table = grid("COUNT", "CODE", "REASON", "JOBS", "WHAT TO DO", right=["COUNT"])
+def _failure_table(groups: Sequence[Failed]) -> Table:
+    table = grid("COUNT", "CODE", "REASON", "WHICH", "WHAT TO DO", right=["COUNT"])
     table.columns[2].ratio = table.columns[4].ratio = 1
     table.expand = True
-    for group in groups:
-        jobs = _examples(group).strip(" ()")
-        table.add_row(str(group.count), group.code, group.reason or "", jobs, remedy_words(group))
+    for group, where in groups:
+        table.add_row(str(group.count), group.code, group.reason or "", where, remedy_words(group))
     return table
 
 
