@@ -6,8 +6,7 @@ from rich.console import Console
 from nodewright.cli import progress
 from nodewright.cli.pictures import Seen, clock, settled_jobs, summary
 from nodewright.cli.progress import AccountPaused, AtWork, Follower, Pace
-from nodewright.cli.show import _print_story
-from nodewright.client import Fleet, JobDetail, Outlook, ServiceNotReached, Status
+from nodewright.client import Fleet, Outlook, ServiceNotReached, Status
 
 
 def _fleet(**states):
@@ -161,21 +160,3 @@ def test_what_is_at_work():
     assert [(fleet.name, fleet.settled) for fleet in source()] == [("b", True), ("a", True), ("c", False)]
     assert all(fleet.settled for fleet in source())
     assert client.asked == [1000, 100, "a", 100]
-
-
-def test_a_story_fits_a_narrow_terminal():
-    """On 80 columns each event's detail stands below its line, whole words together."""
-    detail = {
-        "code": "outcome_unknown",
-        "reason": "ReadError: [Errno 104] Connection reset by peer",
-        "field": None,
-    }
-    at = "2026-03-01T12:00:00.123Z"
-    event = {"at": at, "event": "unknown", "state": "uncertain", "actor": "worker-1", "detail": detail}
-    job = JobDetail(id="j", label="web-0001", state="uncertain", timeline=[event])
-    out = Console(file=StringIO(), width=80)
-    _print_story(out, job)
-    assert out.file.getvalue().splitlines()[1].rstrip() == (
-        "12:00:00.123    unknown           uncertain    worker-1"
-    )
-    assert "code outcome_unknown, reason ReadError: [Errno 104]" in out.file.getvalue()
