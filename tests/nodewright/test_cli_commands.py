@@ -209,6 +209,7 @@ def test_no_catalog_is_retryable(bare_served, run):
         "fleets",
         "jobs",
         "show",
+        "inventory",
         "cancel",
         "resolve",
         "simulate",
