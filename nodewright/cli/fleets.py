@@ -177,15 +177,15 @@ def watch(fleets: Watched = None, *, json: Json = False) -> None:
             sys.stderr.write("Stopped watching; the fleets go on.\n")
             raise typer.Exit(130) from None
         if not json:
-            _say_watched(client, last)
+            _say_watched(last)
         raise typer.Exit(OK if all(fleet.all_running for fleet in last) else OTHERWISE)
 
 
-def _say_watched(client: Client, last: tuple[Fleet, ...]) -> None:
+def _say_watched(last: tuple[Fleet, ...]) -> None:
     if not last:
         console().print("Nothing is at work.")
     elif len(last) == 1:
-        print_result(client, last[0])
+        console().print(f"Each of them: {program()} jobs --fleet {last[0].name}")
 
 
 def cancel(  # noqa: PLR0913 - one parameter per option
