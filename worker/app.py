@@ -44,6 +44,7 @@ from worker.reconcile import Reconcile
 from worker.refresh import Refresh
 from worker.removal import AT_ONCE, Removal
 from worker.sweep import Intake, Sweep
+from worker.tally import Counts, Tally
 from worker.watch import Watch
 
 QUEUE: Final = "nodewright"
@@ -165,6 +166,7 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
     publisher = Notifier(config.broker_url, log)
     installation_id = _installation(database)
     clients: list[LinodeClient] = []
+    counts = Counts(config.name)
 
     def make(account_id: str, token_id: str, secret: str) -> Engine:
         client = LinodeClient(secret, base_url=config.api_url, timeouts=TIMEOUTS)
@@ -177,6 +179,7 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
             publish=publisher.jobs,
             monotonic=time.monotonic,
             dice=SystemRandom(),
+            called=counts.called,
         )
         identity = Identity(installation_id, account_id, token_id, config.name)
         return Engine(parts, identity, config.pace)
@@ -190,9 +193,11 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
         log=log,
     )
 
+    tally = Tally(database)
+
     def duties() -> list[Chore]:
         theirs = [one for engine in crew.of_accounts for one in build_chores(engine, cache, config.guards)]
-        return [*theirs, deliver]
+        return [*theirs, deliver, tally]
 
     own = Own(config.account_id, config.token) if config.token else None
     crew = Crew(database, vault, own, make, limits=config.limits, log=log)
@@ -207,6 +212,7 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
         limits=config.limits,
         log=log,
         look=Changes(crew, duties),
+        counts=counts,
     )
     service = Service(
         database,
@@ -352,6 +358,13 @@ def _loop_step(parts: _Assembly) -> type[bootsteps.StartStopStep]:
     return LoopStep
 
 
+def _leave(parts: _Assembly) -> None:
+    try:
+        parts.loop.leave()
+    except SQLAlchemyError as error:
+        parts.log.warning("the last counts could not be kept", error=type(error).__name__)
+
+
 class _NoBodies(logging.Filter):
     """Takes the bodies out of Celery's complaints about messages: somebody may have put a secret into one."""
 
@@ -405,6 +418,7 @@ def run(config: WorkerConfig, log: Log) -> int:
             parts.deliver.close()
         for client in parts.clients:
             client.close()
+        _leave(parts)
         parts.database.close()
         log.info("worker ends", exit_code=int(worker.exitcode or 0))
     return int(worker.exitcode or 0)
