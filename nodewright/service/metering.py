@@ -6,7 +6,7 @@ from http import HTTPMethod, HTTPStatus
 from importlib.metadata import version
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nodewright.metrics import METRICS
@@ -22,6 +22,7 @@ class Meter:
     """Counts what this process answers. Labels are route templates, so that nobody's paths make new series."""
 
     def __init__(self, monotonic: Callable[[], float] = time.perf_counter) -> None:
+        disable_created_metrics()  # else each counter has a twin that says since when it counts
         self.registry = CollectorRegistry(auto_describe=False)
         self.monotonic = monotonic
         said = METRICS["nodewright_http_requests_total"]

@@ -99,7 +99,7 @@ def families(read: Readings) -> Iterator[Metric]:
     """Yield each metric that the database knows."""
     yield from _of_jobs(read)
     yield from _of_calls(read)
-    yield from _of_house(read.gauges)
+    yield from _of_house(read)
     codes = sorted({*CODES, *read.alarms})
     yield _gauge("nodewright_alarms", (((code,), read.alarms.get(code, 0)) for code in codes))
 
@@ -136,7 +136,8 @@ def _bucket(window: WindowGauge) -> Labels:
     return (window.account, window.token, window.route, str(window.bucket))
 
 
-def _of_house(now: Gauges) -> Iterator[Metric]:
+def _of_house(read: Readings) -> Iterator[Metric]:
+    now = read.gauges
     yield _gauge("nodewright_accounts_paused", (((by,), count) for by, count in now.paused.items()))
     yield _gauge("nodewright_paused", [((), int(now.held))])
     alive = sum(now.now - at <= WORKER_SILENT for at in now.workers.values())
@@ -144,6 +145,7 @@ def _of_house(now: Gauges) -> Iterator[Metric]:
     yield _gauge("nodewright_worker_heartbeat_age_seconds", [((), _age(now, now.worker_seen_at))])
     failing = ((tallies.chore_labels(name), int(fails)) for name, fails in now.chores)
     yield _gauge("nodewright_chore_failing", failing)
+    yield _tallied(tallies.CHORES_FAILED, read.tallies)
     ages = (((account, kind), _age(now, at)) for account, kind, at in now.catalogs)
     yield _gauge("nodewright_catalog_age_seconds", ages)
     backlog = (((state,), count) for state, count in now.deliveries.items())
