@@ -35,6 +35,21 @@ BUCKETS: Final[Mapping[str, tuple[float, ...]]] = {
 """The upper bounds of each histogram, in seconds. What is longer counts in ``+Inf`` only."""
 ENDS: Final = (State.RUNNING, State.FAILED, State.CANCELLED, State.REJECTED, State.DELETED)
 """The outcomes: where a job ends, for better or worse. A job that goes on and ends again counts again."""
+CODES: Final = (
+    *("invalid_request", "unknown_type", "unknown_region", "unknown_image", "image_too_large"),
+    *("region_lacks_capability", "image_lacks_capability", "unavailable", "invalid_label", "label_taken"),
+    *(
+        "weak_password",
+        "user_data_too_large",
+        "account_limit",
+        "no_capacity",
+        "unauthorized",
+        "missing_scope",
+    ),
+    *("quota_exceeded", "rejected_by_api", "boot_timeout", "vanished", "deadline_exceeded"),
+    *("stopped_by_policy", "credentials_erased"),
+)
+"""The codes with which jobs end. Their counters begin at 0, else Prometheus would not see the first one."""
 ENDINGS: Final = frozenset(
     {row.event for row in TRANSITIONS if row.target in ENDS and row.source is not row.target}
     | {Event.INVALID}

@@ -22,7 +22,7 @@ class Meter:
     """Counts what this process answers. Labels are route templates, so that nobody's paths make new series."""
 
     def __init__(self, monotonic: Callable[[], float] = time.perf_counter) -> None:
-        disable_created_metrics()  # else each counter has a twin that says since when it counts
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter has a twin: since when
         self.registry = CollectorRegistry(auto_describe=False)
         self.monotonic = monotonic
         said = METRICS["nodewright_http_requests_total"]

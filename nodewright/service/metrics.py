@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from jobs import tallies
 from jobs.alarms import CODES, WORKER_SILENT
 from jobs.gauges import Gauges, Readings, WindowGauge
-from jobs.states import State
+from jobs.states import Event, State
 from jobs.views import usd
 from nodewright.metrics import METRICS
 from nodewright.service.access import MetricsReader
@@ -92,6 +92,16 @@ class DatabaseCollector(Collector):
         yield from found
 
 
+# A counter that appears with its first count, and not at 0 before, has grown by nothing in Prometheus' eyes.
+_EXPLAINED: Final = (State.FAILED, State.REJECTED)
+_ENDS: Final = tuple(
+    (state.value, code)
+    for state in tallies.ENDS
+    for code in (tallies.CODES if state in _EXPLAINED else ("",))
+)
+_EVENTS: Final = tuple((event.value,) for event in Event)
+
+
 # Families ------------------------------------------------------------------------------------------------------------
 
 
@@ -108,8 +118,8 @@ def _of_jobs(read: Readings) -> Iterator[Metric]:
     now = read.gauges
     yield _gauge("nodewright_jobs", (((state.value,), read.states.get(state, 0)) for state in State))
     yield _gauge("nodewright_jobs_parked", [((), now.parked)])
-    for name in (tallies.ENDED, tallies.EVENTS):
-        yield _tallied(name, read.tallies)
+    yield _tallied(tallies.ENDED, read.tallies, begin=_ENDS)
+    yield _tallied(tallies.EVENTS, read.tallies, begin=_EVENTS)
     for name in tallies.BUCKETS:
         yield _histogram(name, read.tallies)
     yield _gauge("nodewright_job_events_unfolded", [((), now.unfolded)])
@@ -174,11 +184,11 @@ def _counter(name: str, samples: Samples) -> Metric:
     return family
 
 
-def _tallied(name: str, found: Tallies) -> Metric:
+def _tallied(name: str, found: Tallies, begin: Iterable[Labels] = ()) -> Metric:
     labels = METRICS[name].labels
-    return _counter(
-        name, ((tuple(said[label] for label in labels), value) for said, value in found.get(name, ()))
-    )
+    values = dict.fromkeys(begin, 0.0)
+    values |= {tuple(said[label] for label in labels): value for said, value in found.get(name, ())}
+    return _counter(name, values.items())
 
 
 def _histogram(name: str, found: Tallies) -> Metric:

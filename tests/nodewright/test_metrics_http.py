@@ -9,6 +9,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 from jobs import keys, tallies
 from jobs.alarms import CODES
+from jobs.states import Event
 from nodewright.metrics import METRICS, PER_PROCESS, series
 from nodewright.service.metrics import DatabaseCollector
 from tests.support.clock import FakeClock
@@ -88,6 +89,17 @@ def test_counters_are_those_of_the_database(full):
     assert value(full, f"{tallies.WAITING}_count") == 3
     assert value(full, f"{tallies.WAITING}_sum") == 100_006.5
     assert value(full, f"{tallies.BOOTING}_count") == 0
+
+
+def test_counters_begin_at_nothing(full):
+    """Each event and each end is there from the beginning, or Prometheus would not see the first one."""
+    assert {one.labels["event"] for one in full["nodewright_job_events"].samples} == set(Event)
+    ends = {
+        (one.labels["outcome"], one.labels["code"]): one.value
+        for one in full["nodewright_jobs_ended"].samples
+    }
+    assert ends["failed", "boot_timeout"] == ends["rejected", "unknown_type"] == ends["running", ""] == 0
+    assert len(ends) == 2 * len(tallies.CODES) + 3
 
 
 def test_gauges_tell_of_now(full):
