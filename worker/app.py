@@ -20,6 +20,7 @@ import structlog
 from celery import Celery, bootsteps, signals
 from celery.exceptions import Reject, SecurityWarning
 from celery.utils.nodenames import host_format
+from celery.worker.control import Panel
 from kombu.entity import Queue
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -55,6 +56,10 @@ thread two round trips more."""
 CREATE_TASK: Final = "nodewright.create"
 WAKE_TASK: Final = "nodewright.wake"
 SUBMIT_TASK: Final = "nodewright.submit"
+QUESTIONS: Final = frozenset(
+    {"ping", "stats", "conf", "registered", "active", "active_queues", "reserved", "scheduled", "revoked"}
+)
+"""What may be asked of a worker by the broker. None of them changes anything, and none tells a secret."""
 Log = Any
 """A structlog logger: it has no one type."""
 PUBLISH_SECONDS: Final = 2
@@ -93,8 +98,8 @@ def build_app(broker_url: str, *, patience: int = 10) -> Celery:
         worker_disable_prefetch=on_redis,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=20,
-        worker_enable_remote_control=False,
-        worker_send_task_events=False,
+        worker_enable_remote_control=True,
+        worker_send_task_events=True,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
@@ -358,6 +363,15 @@ def _loop_step(parts: _Assembly) -> type[bootsteps.StartStopStep]:
     return LoopStep
 
 
+def answer_questions_only() -> None:
+    """Let nobody command a worker of this process by the broker: of the remote control only looking is left.
+
+    Flower looks. Whoever may write to the broker could otherwise shut workers down, slow or stop them.
+    """
+    for name in set(Panel.data) - QUESTIONS:
+        del Panel.data[name]
+
+
 def _leave(parts: _Assembly) -> None:
     try:
         parts.loop.leave()
@@ -388,6 +402,7 @@ def run(config: WorkerConfig, log: Log) -> int:
     # Celery warns root because messages might be pickles; ours are JSON, and its advice names options that we lack.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     logging.getLogger("celery.worker.consumer.consumer").addFilter(_NoBodies())
+    answer_questions_only()
     app = build_app(config.broker_url)
     parts = _assemble(config, log)
     _add_tasks(app, parts)
