@@ -90,6 +90,10 @@ chaos-long: $(READY) ## the same with three seeds, and what an emptied broker co
 fuzz: $(READY) ## send thousands of requests made from the OpenAPI document: no 500, no undocumented answer
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
+.PHONY: alerts
+alerts: $(READY) ## promtool (Debian's package prometheus): lint the metrics, check and test the alert rules
+	$(BIN)/python -m tests.alerts
+
 .PHONY: bench
 bench: $(READY) ## measure everything beside its competitors, and write benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)

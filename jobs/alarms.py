@@ -14,6 +14,12 @@ from jobs.records import accounts, fleets, installation, jobs, tokens
 from jobs.states import WAITING, State
 from jobs.views import Alarm
 
+CODES: Final = (
+    *("no_worker", "paused", "fleet_paused", "unauthorized", "missing_scope", "account_limit"),
+    *("api_failing", "token_refused", "parked", "ttl_soon", "not_ours", "delete_failed"),
+    *("strange_instance", "untagged_instance", "orphan_instance"),
+)
+"""Every code that an alarm can have."""
 WORKER_SILENT: Final = timedelta(seconds=30)
 """A worker's loop writes its heartbeat every 10 s; three missed ones are an alarm."""
 ORPHAN_STAYS: Final = timedelta(minutes=5)

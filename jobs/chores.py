@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, and_, bindparam, case, func, or_, select, update
 
+from jobs import tallies
 from jobs.database import Transaction
 from jobs.records import chores
 
@@ -87,7 +88,10 @@ def finish(
     }
     values["due_at"] = case((chores.c.hastened_at < due_at, chores.c.hastened_at), else_=due_at)
     guard = and_(chores.c.name == done.name, chores.c.fence == done.fence)
-    return bool(tx.execute(update(chores).where(guard).values(**values)).rowcount)
+    finished = bool(tx.execute(update(chores).where(guard).values(**values)).rowcount)
+    if finished and error:
+        tallies.chore_failed(tx, done.name)
+    return finished
 
 
 def remembered(tx: Transaction, name: str) -> dict[str, Any]:

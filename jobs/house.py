@@ -83,6 +83,11 @@ def _note_worker(tx: Transaction, name: str) -> None:
         tx.execute(delete(workers).where(workers.c.seen_at < tx.now - FORGOTTEN))
 
 
+def workers_seen(tx: Transaction) -> dict[str, datetime]:
+    """Return when each worker was last seen, but for those that ended as they should, or were forgotten."""
+    return {row.name: row.seen_at for row in tx.execute(select(workers.c.name, workers.c.seen_at))}
+
+
 def leave(tx: Transaction, worker: str) -> None:
     """Note that a worker has ended as it should."""
     tx.execute(delete(workers).where(workers.c.name == worker))

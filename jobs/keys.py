@@ -15,9 +15,9 @@ from jobs.records import api_keys
 
 _ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 _SECRET_LENGTH: Final = 40
-SCOPES: Final = ("submit", "read", "operate", "admin")
+SCOPES: Final = ("submit", "read", "operate", "admin", "metrics")
 """submit: send fleets. read: look at one's own. operate: cancel, settle, change webhooks.
-admin: look at the whole installation."""
+admin: look at the whole installation. metrics: read its metrics, and nothing else."""
 USE_NOTED_EVERY: Final = timedelta(minutes=1)
 """A key in steady use is written down no more often than this."""
 

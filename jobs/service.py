@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -30,10 +31,12 @@ from jobs import (
     places,
     queries,
     spend,
+    tallies,
     tenants,
     transitions,
 )
 from jobs import fleets as fleet_rows
+from jobs.alarms import alarms
 from jobs.cancelling import Cancelled
 from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
@@ -41,6 +44,7 @@ from jobs.database import Database, Transaction
 from jobs.destruction import Destroyed, Preview
 from jobs.feed import FleetFeed, is_event_of
 from jobs.fleets import Draft, Guards, Trace
+from jobs.gauges import Readings, gauges
 from jobs.holds import HoldView, Scope
 from jobs.identity import new_id
 from jobs.labels import labels_of
@@ -570,6 +574,13 @@ class Service:
         with self._database.read() as tx:
             states = self._count_states(tx, tenant)
             return queries.status(tx, stale_after=STALE_AFTER, states=states, tenant=tenant)
+
+    def readings(self) -> Readings:
+        """Return what the metrics are made of, of the whole installation."""
+        with self._database.read() as tx:
+            states = self._count_states(tx, None)
+            found = Counter(alarm.code for alarm in alarms(tx, *queries.account_ids(tx, None)))
+            return Readings(states, found, gauges(tx), tallies.read(tx))
 
     def _count_states(self, tx: Transaction, tenant: str | None) -> dict[str, int]:
         began = self._monotonic()

@@ -33,6 +33,12 @@ def of_job(row: Any, now: datetime) -> tuple[int, int]:  # noqa: ANN401 - a row 
     return spent + cost, wasted + (cost if row.state == State.FAILED else 0)
 
 
+def hourly(tx: Transaction) -> int:
+    """Return what all instances cost an hour now."""
+    total = select(func.coalesce(func.sum(jobs.c.hourly_microusd), 0)).where(_LIVE)
+    return int(tx.execute(total).scalar_one())
+
+
 def of_fleets(tx: Transaction, ids: Sequence[str]) -> dict[str, Spend]:
     """Return what each of some fleets has cost so far; those that have cost nothing are left out."""
     which = jobs.c.fleet_id.in_(ids)

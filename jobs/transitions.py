@@ -561,7 +561,10 @@ def absent(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
     if job.ending == "cancel":
         return _move(tx, job, Event.ABSENT_CANCELLED, actor=actor, columns=ended)
     if job.ending == "fail":
-        return _move(tx, job, Event.ABSENT_FAILED, actor=actor, columns=ended)
+        # The event says itself why: by the time somebody reads it, the row may have gone on.
+        noted = {"code": job.error_code, "reason": job.error_reason, "field": job.error_field}
+        why = {key: value for key, value in noted.items() if value is not None}
+        return _move(tx, job, Event.ABSENT_FAILED, actor=actor, detail=why, columns=ended)
     # A person who settles a parked job gives it a fresh number of tries.
     tries = 0 if job.parked_at is not None else job.tries
     return _move(tx, job, Event.ABSENT, actor=actor, columns={**settled, "tries": tries})

@@ -20,7 +20,9 @@ import typer.main
 from jobs import states
 from jobs.schema_of import fleet_schema
 from jobs.states import TRANSITIONS, State
+from jobs.tallies import BUCKETS
 from nodewright.cli import build_app
+from nodewright.metrics import METRICS, PER_PROCESS, SHARED
 from nodewright.service import create_app
 from nodewright.settings import SettingInfo, describe_settings
 
@@ -148,6 +150,35 @@ def _first_sentence(text: str) -> str:
     return re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0]
 
 
+# Metrics
+
+
+def metric_table() -> str:
+    """Return every metric that the database keeps."""
+    return _metrics(SHARED)
+
+
+def own_metric_table() -> str:
+    """Return every metric that a service keeps itself."""
+    return _metrics(PER_PROCESS)
+
+
+def _metrics(kept: str) -> str:
+    head = ("metric", "kind", "labels", "what")
+    rows = (
+        (_code(one.name), one.kind, " ".join(map(_code, one.labels)), one.documentation)
+        for one in METRICS.values()
+        if one.kept == kept
+    )
+    return table(head, rows)
+
+
+def bucket_table() -> str:
+    """Return the buckets of each histogram of jobs."""
+    rows = ((_code(name), " ".join(f"{bound:g}" for bound in bounds)) for name, bounds in BUCKETS.items())
+    return table(("histogram", "upper bounds in seconds"), rows)
+
+
 # HTTP
 
 
@@ -186,6 +217,11 @@ PARTS: Final[dict[str, dict[str, Callable[[], str]]]] = {
     },
     "reference/settings.md": {"settings": settings_table},
     "reference/http.md": {"routes": http_routes},
+    "reference/metrics.md": {
+        "metrics": metric_table,
+        "own metrics": own_metric_table,
+        "buckets": bucket_table,
+    },
     "reference/cli.md": {"commands": command_table, "reference": command_reference},
 }
 

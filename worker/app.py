@@ -20,6 +20,7 @@ import structlog
 from celery import Celery, bootsteps, signals
 from celery.exceptions import Reject, SecurityWarning
 from celery.utils.nodenames import host_format
+from celery.worker.control import Panel
 from kombu.entity import Queue
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -45,6 +46,7 @@ from worker.refresh import Refresh
 from worker.removal import AT_ONCE, Removal
 from worker.retire import Retire
 from worker.sweep import Intake, Sweep
+from worker.tally import Counts, Tally
 from worker.watch import Watch
 
 QUEUE: Final = "nodewright"
@@ -55,6 +57,12 @@ thread two round trips more."""
 CREATE_TASK: Final = "nodewright.create"
 WAKE_TASK: Final = "nodewright.wake"
 SUBMIT_TASK: Final = "nodewright.submit"
+QUESTIONS: Final = frozenset(
+    {"ping", "stats", "conf", "registered", "active", "active_queues", "reserved", "scheduled", "revoked"}
+)
+"""What may be asked of a worker by the broker. None of them changes anything, and none tells a secret."""
+TELLING: Final = frozenset({"enable_events", "disable_events", "heartbeat"})
+"""By these who watches has each task told of. By default none is: three messages for each would cost more than it."""
 Log = Any
 """A structlog logger: it has no one type."""
 PUBLISH_SECONDS: Final = 2
@@ -93,7 +101,7 @@ def build_app(broker_url: str, *, patience: int = 10) -> Celery:
         worker_disable_prefetch=on_redis,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=20,
-        worker_enable_remote_control=False,
+        worker_enable_remote_control=True,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -166,6 +174,7 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
     publisher = Notifier(config.broker_url, log)
     installation_id = _installation(database)
     clients: list[LinodeClient] = []
+    counts = Counts()
 
     def make(account_id: str, token_id: str, secret: str) -> Engine:
         client = LinodeClient(secret, base_url=config.api_url, timeouts=TIMEOUTS)
@@ -178,6 +187,7 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
             publish=publisher.jobs,
             monotonic=time.monotonic,
             dice=SystemRandom(),
+            called=counts.called,
         )
         identity = Identity(installation_id, account_id, token_id, config.name)
         return Engine(parts, identity, config.pace)
@@ -192,10 +202,11 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
     )
 
     retire = Retire(database, config.keep, config.archive, log=log)
+    tally = Tally(database)
 
     def duties() -> list[Chore]:
         theirs = [one for engine in crew.of_accounts for one in build_chores(engine, cache, config.guards)]
-        return [*theirs, deliver, retire]
+        return [*theirs, deliver, retire, tally]
 
     own = Own(config.account_id, config.token) if config.token else None
     crew = Crew(database, vault, own, make, limits=config.limits, log=log)
@@ -210,6 +221,7 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
         limits=config.limits,
         log=log,
         look=Changes(crew, duties),
+        counts=counts,
     )
     service = Service(
         database,
@@ -287,7 +299,8 @@ def _add_tasks(app: Celery, parts: _Assembly) -> None:
         accept_document(parts.service, document, log)
 
     for name, body in ((CREATE_TASK, create), (WAKE_TASK, wake), (SUBMIT_TASK, submit)):
-        app.task(body, name=name, ignore_result=True, shared=False)
+        # Told of only where somebody asked the worker for events: see TELLING.
+        app.task(body, name=name, ignore_result=True, shared=False, send_events=True)
 
 
 def accept_document(service: Service, document: object, log: Log) -> None:
@@ -355,6 +368,22 @@ def _loop_step(parts: _Assembly) -> type[bootsteps.StartStopStep]:
     return LoopStep
 
 
+def answer_questions_only() -> None:
+    """Let nobody command a worker of this process by the broker: of the remote control only looking is left.
+
+    Flower looks. Whoever may write to the broker could otherwise shut workers down, slow or stop them.
+    """
+    for name in set(Panel.data) - QUESTIONS - TELLING:
+        del Panel.data[name]
+
+
+def _leave(parts: _Assembly) -> None:
+    try:
+        parts.loop.leave()
+    except SQLAlchemyError as error:
+        parts.log.warning("the last counts could not be kept", error=type(error).__name__)
+
+
 class _NoBodies(logging.Filter):
     """Takes the bodies out of Celery's complaints about messages: somebody may have put a secret into one."""
 
@@ -378,6 +407,7 @@ def run(config: WorkerConfig, log: Log) -> int:
     # Celery warns root because messages might be pickles; ours are JSON, and its advice names options that we lack.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     logging.getLogger("celery.worker.consumer.consumer").addFilter(_NoBodies())
+    answer_questions_only()
     app = build_app(config.broker_url)
     parts = _assemble(config, log)
     _add_tasks(app, parts)
@@ -408,6 +438,7 @@ def run(config: WorkerConfig, log: Log) -> int:
             parts.deliver.close()
         for client in parts.clients:
             client.close()
+        _leave(parts)
         parts.database.close()
         log.info("worker ends", exit_code=int(worker.exitcode or 0))
     return int(worker.exitcode or 0)

@@ -87,6 +87,8 @@ class Parts:
     """Sends one wake-up per job id; best effort, never raises."""
     monotonic: Callable[[], float]
     dice: Random
+    called: Callable[[str, int | None], object] = lambda _route, _status: None
+    """Counts a call of a route by the status of its answer; None: there was none."""
 
 
 @dataclass(frozen=True)
@@ -359,7 +361,7 @@ class Engine:
             # A process that was frozen since its intent may have been given up: it must not buy now.
             return Answer(Unsent(Reason("not_sent", "held back: too long after its intent"), ours=True))
         try:
-            reply = self.parts.client.instances.create(request)
+            reply = self._counted(CREATE, lambda: self.parts.client.instances.create(request))
         except LinodeError as error:
             written = _plus(started, error.detail.written)
             return Answer(read_error(error), rate_facts(error.rate), written)
@@ -495,6 +497,16 @@ class Engine:
             return transitions.owned(tx, now, outcome.facts, actor=self.actor, proof="our own 200, late")
         return None
 
+    def _counted(self, route: str, call: Callable[[], Reply[T]]) -> Reply[T]:
+        """Make a call; whatever comes of it is counted."""
+        try:
+            reply = call()
+        except LinodeError as error:
+            self.parts.called(route, error.status)
+            raise
+        self.parts.called(route, reply.status)
+        return reply
+
     # Reads -----------------------------------------------------------------------------------------------------------
 
     def read(self, route: str, call: Callable[[], Reply[T]]) -> T:
@@ -513,7 +525,7 @@ class Engine:
             raise SnoozeError(until)
         started = self.parts.monotonic()
         try:
-            reply = call()
+            reply = self._counted(route, call)
         except Throttled as error:
             written = _plus(started, error.detail.written)
             raise SnoozeError(self._throttled(route, rate_facts(error.rate), sent_at, written)) from error

@@ -14,11 +14,12 @@ from typing import Any, Final, Protocol
 import structlog
 
 from api_client import LinodeError
-from jobs import admission, chores, house
+from jobs import admission, chores, house, tallies
 from jobs.admission import Limit
 from jobs.chores import Claim
 from jobs.database import Database, Transaction
 from worker.engine import Engine, SnoozeError
+from worker.tally import Counts
 
 SHORTEST_PAUSE: Final = 0.02
 """Each used grant wakes the loop. A turn for each would be an admission for each, and cost more than the creates."""
@@ -54,6 +55,7 @@ class Loop:
         limits: the limits of each route, for windows that have no row yet.
         log: where to tell; by default structlog's own.
         look: returns all engines and chores where they are others than before, else None.
+        counts: what this process counts, which goes to the database with the heartbeat; None: nothing.
 
     """
 
@@ -66,10 +68,12 @@ class Loop:
         limits: dict[str, Sequence[Limit]],
         log: Any = None,  # noqa: ANN401 - a structlog logger
         look: Look = lambda: None,
+        counts: Counts | None = None,
     ) -> None:
         self._engine = engine
         self._engines: Sequence[Engine] = (engine,)
         self._look = look
+        self._counts = counts or Counts()
         self._chores = {chore.name: chore for chore in duties}
         self._executor = executor
         self._limits = limits
@@ -110,14 +114,6 @@ class Loop:
             self._stopping.wait(pause)
             self._wake.wait(delay - pause)
             self._wake.clear()
-        self._leave()
-
-    def _leave(self) -> None:
-        try:
-            with self._database.write() as tx:
-                house.leave(tx, self._engine.actor)
-        except Exception as error:  # noqa: BLE001 - it is forgotten after a day
-            self._log.warning("the worker could not say that it leaves", error=type(error).__name__)
 
     def prepare(self) -> None:
         """Make sure that the account, the token, their windows and the chores have rows."""
@@ -129,6 +125,12 @@ class Loop:
     @property
     def _database(self) -> Database:
         return self._engine.parts.database
+
+    def leave(self) -> None:
+        """Hand over what was counted since the last heartbeat, and be gone: a worker ended in good order."""
+        with self._counts.taken() as counted, self._database.write() as tx:
+            tallies.add(tx, counted)
+            house.leave(tx, self._engine.actor)
 
     # One turn --------------------------------------------------------------------------------------------------------
 
@@ -143,7 +145,8 @@ class Loop:
         now = self._engine.parts.monotonic()
         if self._beaten is not None and now - self._beaten < self._engine.pace.heartbeat.total_seconds():
             return
-        with self._database.write() as tx:
+        with self._counts.taken() as counted, self._database.write() as tx:
+            tallies.add(tx, counted)
             if house.heartbeat(tx, self._engine.actor):
                 self._log.warning("a new epoch begins: admission waits for reconcile")
                 for engine in self._engines:

@@ -27,7 +27,8 @@ Scopes = Annotated[
     typer.Option(
         metavar="A,B",
         help="What the key may do: `submit` fleets, `read` its tenant's, `operate` (cancel, destroy, pause, resolve, "
-        "webhooks), `admin` (see the whole installation's numbers and alarms, pause an account or everything). "
+        "webhooks), `admin` (see the whole installation's numbers and alarms, pause an account or everything), "
+        "`metrics` (read `/metrics`, and nothing else). "
         f"Default: {USUAL_SCOPES}.",
     ),
 ]

@@ -35,6 +35,12 @@ def require_overseer(request: Request) -> Principal | None:
     return None if found is None else _with("admin", found)
 
 
+def require_metrics_reader(request: Request) -> Principal | None:
+    """Return as :func:`require_overseer` does, of somebody who may see the installation's numbers."""
+    found = _person(request)
+    return found if found is None or "admin" in found.scopes else _with("metrics", found)
+
+
 def part_of(key: Principal | None) -> str | None:
     """Return the tenant whose part of the status somebody may see, or None: all of it."""
     return None if key is None or "admin" in key.scopes else key.tenant
@@ -94,3 +100,4 @@ Operator = Annotated[Principal, Depends(_with_scope("operate"))]
 Admin = Annotated[Principal, Depends(_with_scope("admin"))]
 PageReader = Annotated[Principal | None, Depends(require_reader)]
 Overseer = Annotated[Principal | None, Depends(require_overseer)]
+MetricsReader = Annotated[Principal | None, Depends(require_metrics_reader)]

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from nodewright.service import health, page, problems, routes
+from nodewright.service import health, metrics, page, problems, routes
 from nodewright.service.deps import ServiceDeps
 from nodewright.service.openapi import documented
 from nodewright.service.tracing import Tracing
@@ -25,6 +25,6 @@ def create_app(deps: ServiceDeps) -> FastAPI:
     app.state.deps = deps
     app.add_middleware(Tracing, log=deps.log)
     problems.install(app)
-    for part in (routes, health, page):
+    for part in (routes, health, metrics, page):
         part.install(app)
     return app

@@ -182,7 +182,7 @@ def inconclusive(name, given, asked, ending, unknown_at):
     )
 
 
-def absent(name, ending, target, event, **writes):
+def absent(name, ending, target, event, detail=None, **writes):
     """Return the case of an instance that is absent for the whole grace period."""
     return Case(
         f"absent {name}",
@@ -191,7 +191,7 @@ def absent(name, ending, target, event, **writes):
         target,
         event,
         {"run_after": None, "parked_at": None, **writes},
-        None,
+        detail,
         {
             "ending": ending,
             "last_unknown_at": EARLIER,
@@ -396,7 +396,15 @@ CASES = [
         ended_at=NOW,
         last_unknown_at=None,
     ),
-    absent("after an end", "fail", State.FAILED, Event.ABSENT_FAILED, ended_at=NOW, last_unknown_at=None),
+    absent(
+        "after an end",
+        "fail",
+        State.FAILED,
+        Event.ABSENT_FAILED,
+        {"code": "x"},
+        ended_at=NOW,
+        last_unknown_at=None,
+    ),
     Case(
         "label_taken",
         State.UNCERTAIN,

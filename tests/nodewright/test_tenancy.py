@@ -93,7 +93,7 @@ def intruder(served):
         admission.register(tx, account_id="theirs", token_id="t2", limits={})
         house.store_catalogs(tx, "theirs", {**CATALOG, "images": public})
         tenant_rows.map_accounts(tx, "intruder", ("theirs",))
-    scopes = tuple(scope for scope in keys.SCOPES if scope != "admin")
+    scopes = tuple(scope for scope in keys.SCOPES if scope not in {"admin", "metrics"})
     return keys.create_key(served.database, tenant="intruder", name="i", dice=Random(9), scopes=scopes)
 
 

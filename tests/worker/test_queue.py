@@ -9,6 +9,7 @@ import pytest
 import redis
 from celery import signals
 from celery.contrib.testing.worker import start_worker
+from celery.worker.control import Panel
 from sqlalchemy.exc import OperationalError
 
 from jobs.fleets import Guards
@@ -18,6 +19,7 @@ from jobs.service import FleetRefused, NotFound
 from tests.support.fleets import GROUP, catalog, make_service
 from worker.app import (
     CREATE_TASK,
+    QUESTIONS,
     SUBMIT_TASK,
     WAKE_TASK,
     WAKE_UPS,
@@ -28,6 +30,7 @@ from worker.app import (
     _leave_logging_alone,
     _NoBodies,
     accept_document,
+    answer_questions_only,
     build_app,
     connections,
 )
@@ -37,10 +40,14 @@ FLEET = "01890000-0000-7000-8000-0000000000aa"
 SECRET = "aComplexP@ssw0rd-of-mine"
 
 
+PASSWORD = "the-brokers-password"
+
+
 @pytest.fixture
-def app(redis_url):
-    """The app on a real Valkey."""
-    app = build_app(redis_url)
+def app(redis_url, broker):
+    """The app on a real Valkey, which asks for a password."""
+    broker.execute_command("ACL SETUSER", "worker", "on", f">{PASSWORD}", "~*", "&*", "+@all")
+    app = build_app(redis_url.replace("redis://", f"redis://worker:{PASSWORD}@"))
     yield app
     app.close()
 
@@ -78,7 +85,8 @@ def consume(app, rig, said):
         parts = _Assembly(rig.engine, Woken(), service, rig.database, rig.client, None, said)
         _add_tasks(app, parts)
         signals.setup_logging.connect(_leave_logging_alone)
-        with start_worker(app, pool="threads", concurrency=4, perform_ping_check=False):
+        options = {"perform_ping_check": False, "without_heartbeat": False}
+        with start_worker(app, pool="threads", concurrency=4, **options):
             yield parts
 
     return consuming
@@ -292,6 +300,64 @@ def test_messages_carry_ids_only(app, rig, broker):
         assert word not in held
 
 
+# Flower --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def questions_only():
+    """As a worker's process is set up; afterwards Celery is as it was."""
+    before = dict(Panel.data)
+    answer_questions_only()
+    yield
+    Panel.data.update(before)
+
+
+def test_flower_is_answered(app, consume, rig, questions_only):
+    """Flower sees workers and tasks: what it asks by remote control is answered, and it gets the events that it wants.
+    No answer holds the broker's password or anything else that is secret.
+    """
+    told = []
+    with consume(), app.connection_for_read() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": told.append})
+        watching = threading.Thread(target=receiver.capture, kwargs={"limit": None, "wakeup": False})
+        watching.start()
+        inspect = app.control.inspect(timeout=5, limit=1)
+        (name,) = inspect.ping()
+        app.control.broadcast("enable_events", reply=True, timeout=5, limit=1)
+        app.send_task(WAKE_TASK, queue=WAKE_UPS)
+        until(lambda: any(event["type"] == "task-succeeded" for event in told))
+        answers = {question: getattr(inspect, question)() for question in sorted(QUESTIONS - {"ping"})}
+        receiver.should_stop = True
+        watching.join()
+    assert all(answer[name] is not None for answer in answers.values())
+    assert WAKE_TASK in answers["registered"][name]
+    assert {queue["name"] for queue in answers["active_queues"][name]} == {"nodewright", WAKE_UPS}
+    kinds = {event["type"] for event in told}
+    assert {"task-received", "task-started", "task-succeeded"} <= kinds
+    assert PASSWORD not in json.dumps([answers, told], default=str)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("shutdown", {}),
+        ("rate_limit", {"task_name": WAKE_TASK, "rate_limit": "1/h"}),
+        ("pool_shrink", {"n": 3}),
+    ],
+    ids=lambda command: command[0],
+)
+def test_nobody_can_command_a_worker(app, consume, questions_only, command):
+    """Whoever may write to the broker can neither shut a worker down nor slow it: the worker goes on as before."""
+    name, arguments = command
+    with consume() as parts:
+        until(lambda: app.control.inspect(timeout=1, limit=1).ping())
+        (answer,) = app.control.broadcast(name, arguments=arguments, reply=True, timeout=5, limit=1)
+        assert [*answer.values()] == [{"error": f"KeyError('{name}')"}]
+        for _ in range(3):
+            app.send_task(WAKE_TASK, queue=WAKE_UPS)
+        until(lambda: parts.loop.count == 3)
+
+
 def test_without_a_broker_nothing_fails(lines):
     """A wake-up that cannot be sent is logged, and whoever wanted to send it goes on."""
     Notifier("redis://127.0.0.1:1/0", lines)()
@@ -299,11 +365,11 @@ def test_without_a_broker_nothing_fails(lines):
 
 
 def test_the_apps_settings(app):
-    """Messages are JSON, acknowledged late, without results, and nobody can command a worker by the broker."""
+    """Messages are JSON, acknowledged late, without results; tasks are told of to who asks for it."""
     settings = app.conf
     assert settings.accept_content == ["json"]
     assert (settings.task_acks_late, settings.task_ignore_result) == (True, True)
-    assert (settings.worker_enable_remote_control, settings.worker_send_task_events) == (False, False)
+    assert (settings.worker_enable_remote_control, settings.worker_send_task_events) == (True, False)
     assert settings.broker_transport_options["visibility_timeout"] == 120
 
 
