@@ -38,7 +38,7 @@ from jobs.records import accounts, fleets, jobs
 from jobs.states import State
 from jobs.views import JobView
 
-LOOKED_AT: Final = 50_000
+LOOKED_AT: Final = 25_000
 """So many rows one page looks at, and then says where to go on."""
 GATHERED: Final = 10_000
 """What an index finds is gathered and sorted if it is no more than this."""

@@ -101,7 +101,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - one parameter per filter
 ) -> JSONResponse:
     """List jobs: a fleet's by position, else the newest first. Pages stay stable while jobs are added.
 
-    A page looks at 50,000 jobs at most. It may hold fewer than `limit`, or none, and still have a `next`.
+    A page looks at 25,000 jobs at most. It may hold fewer than `limit`, or none, and still have a `next`.
     """
     wanted = _fields(fields)
     where = JobFilter(
