@@ -328,7 +328,7 @@ def _left(seen: Seen) -> str:
     if seen.fleet.held_at:
         return "paused"
     left = seconds_left(seen)
-    return "" if left is None else clock(left)
+    return "" if left is None else clock(left) if left >= 1 else "soon"
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ NEWEST: Final = 100
 MOST_OUTLOOKS: Final = 20
 """Of so many fleets at once an outlook is asked for."""
 _INTERVAL: Final = 0.5
+_EACH: Final = 0.1
+"""Many fleets are looked at less often."""
 _STATUS_INTERVAL: Final = 2.0
 _AWAY: Final = (ServiceNotReached, ServiceUnavailable, Throttled)
 
@@ -143,7 +145,7 @@ class Follower:
                 show(self._last)
                 if ended:
                     return fleets
-                self._wait(_INTERVAL)
+                self._wait(max(_INTERVAL, _EACH * len(fleets)))
 
     def _again(self, source: Source, show: Show, began: float) -> tuple[Fleet, ...]:
         deadline = time.monotonic() + PATIENCE_SECONDS

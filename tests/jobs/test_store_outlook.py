@@ -63,6 +63,21 @@ def test_what_boots_is_waited_for(database, clock):
     assert outlook(database).estimate.all_running_seconds == 0.0
 
 
+def test_the_first_boots_are_the_fleets_own(database, clock):
+    """While the account has learnt nothing yet, the fleet's own instances say how long a boot takes."""
+    move_in(database)
+    submit(database, {"count": 2})
+    create(database, clock, [read_job(database, grant) for grant in granted(database)])
+    assert not outlook(database).estimate.boot_seconds_known
+    clock.advance(7)
+    with database.write() as tx:
+        first = tx.execute(select(jobs.c.id).where(jobs.c.position == 1)).scalar_one()
+        transitions.seen_running(tx, [transitions.load(tx, first)], actor="t")
+    clock.advance(2)
+    found = outlook(database).estimate
+    assert (found.boot_seconds, found.boot_seconds_known, found.all_running_seconds) == (7.0, True, 0.0)
+
+
 def granted(database):
     """Admit all that may go; return the ids."""
     admit(database)

@@ -1,11 +1,13 @@
 import csv
 import json
+import re
 import shlex
 import shutil
 import subprocess
 from ast import literal_eval
 from configparser import ConfigParser
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 import yaml
@@ -147,6 +149,14 @@ def test_what_has_no_address():
         assert fits(bare, needs_address=False)
         assert not fits(bare, needs_address=True)
         assert "ansible_host" not in bare.variables
+
+
+def test_what_a_host_knows_is_documented():
+    """The how-to lists each variable of a host, and each format."""
+    page = (Path(__file__).parents[2] / "docs/howto/inventory.md").read_text()
+    variables = page.partition("Its variables are ")[2].partition(".\n")[0]
+    assert set(re.findall(r"`([a-z0-9_]+)`", variables)) == set(host().variables)
+    assert all(f"`{kind}`" in page for kind in Format)
 
 
 def test_names_are_distinct():

@@ -10,6 +10,7 @@ import pytest
 from nodewright.cli.output import JOB_COLUMNS, print_job_csv, safe_cell
 from nodewright.client import Job
 
+COMMANDS = Path(__file__).parents[2] / "docs/reference/cli.md"
 RESULTS = Path(__file__).parents[2] / "docs/reference/results.md"
 SPEC = ("--type", "g6-nanode-1", "--region", "us-east", "--image", "linode/debian12")
 MOMENTS = {
@@ -31,6 +32,8 @@ def test_the_columns_are_those_of_the_view():
     """Each CSV column is documented as one of the view, and the first sixteen stand where they always stood."""
     documented = set(re.findall(r"^\| `([a-z0-9_]+)`", RESULTS.read_text(), re.MULTILINE))
     assert set(JOB_COLUMNS) <= documented
+    csv_part = COMMANDS.read_text().partition("## CSV")[2].partition("`type` and `region`")[0]
+    assert tuple(re.findall(r"`([a-z0-9_]+)`", csv_part)) == JOB_COLUMNS
     assert JOB_COLUMNS[:4] == ("id", "fleet", "label", "state")
     assert JOB_COLUMNS[15] == "running_at"
 
