@@ -72,6 +72,8 @@ class Grant:
     """Its account is paused, is being probed, or had a fault last."""
     held: bool = False
     """A person has paused its fleet, its account, or everything."""
+    request_id: str | None = None
+    """Of the request that made its fleet."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,7 @@ _GRANT: Final = select(
     exists().where(fleets.c.id == jobs.c.fleet_id, fleets.c.held_at.is_not(None))
     | exists().where(accounts.c.id == jobs.c.account_id, accounts.c.held_at.is_not(None))
     | exists().where(installation.c.held_at.is_not(None)),
+    select(fleets.c.request_id).where(fleets.c.id == jobs.c.fleet_id).scalar_subquery(),
 ).where(jobs.c.id.in_(bindparam("job_ids", expanding=True)))
 _FREE_GRANTS: Final = _GRANT.with_for_update(of=jobs, skip_locked=True)
 
@@ -241,7 +244,7 @@ def load_grants(tx: Transaction, job_ids: Sequence[str]) -> dict[str, Grant]:
     """
     statement = _GRANT if len(job_ids) == 1 else _FREE_GRANTS
     rows = tx.execute(statement, {"job_ids": job_ids}).all()
-    grants = [Grant(record(row[:-3]), *map(bool, row[-3:])) for row in rows]
+    grants = [Grant(record(row[:-4]), bool(row[-4]), bool(row[-3]), bool(row[-2]), row[-1]) for row in rows]
     return {grant.job.id: grant for grant in grants}
 
 

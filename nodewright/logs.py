@@ -16,6 +16,7 @@ def make_logger(level: str, *, file: TextIO | None = None, **bound: Any) -> Filt
     logger: FilteringBoundLogger = structlog.wrap_logger(
         structlog.PrintLogger(file or sys.stderr),
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

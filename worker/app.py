@@ -24,6 +24,7 @@ from celery.worker.control import Panel
 from kombu.entity import Queue
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from structlog.contextvars import clear_contextvars
 
 from api_client import LinodeClient, Timeouts
 from jobs.database import Database
@@ -284,6 +285,8 @@ def _add_tasks(app: Celery, parts: _Assembly) -> None:
     log = parts.log
 
     def create(job_id: str) -> None:
+        # The engine adds what it learns of the job: fleet and request. The thread has done other jobs before.
+        clear_contextvars()
         try:
             ended = parts.crew.create(job_id)
         except Exception as error:  # noqa: BLE001 - whatever it was: the row's lease ends, and the sweeper goes on

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, TypeVar
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from structlog.contextvars import bind_contextvars
 
 from api_client import (
     LARGEST_PAGE,
@@ -107,12 +108,14 @@ class Claimed:
 
     since: from when its age counts, by our monotonic clock.
     sick: its account is paused, is being probed, or had a fault last, so that a good answer is news.
+    request_id: of the request that made its fleet, for the log.
     """
 
     job: JobRecord
     request: InstanceCreate
     since: float
     sick: bool = True
+    request_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,7 @@ class Engine:
         claimed = self._claim(job_id, self.parts.catalogs(self.identity.account_id))
         if claimed is None:
             return "not mine"
+        bind_contextvars(fleet=claimed.job.fleet_id, request_id=claimed.request_id)
         return self._settle(claimed, self._send(claimed.request, claimed.since))
 
     def _claim(self, job_id: str, catalog: Catalog | None) -> Claimed | None:
@@ -247,7 +251,7 @@ class Engine:
         if isinstance(request, Reason):
             self._cannot_be_sent(tx, job, request, wish.catalog)
             return None
-        return Claimed(job, request, aged, sick=grant.sick)
+        return Claimed(job, request, aged, sick=grant.sick, request_id=grant.request_id)
 
     def _cannot_be_sent(self, tx: Transaction, job: JobRecord, why: Reason, catalog: Catalog | None) -> None:
         event = Event.ERASED if why.code == "credentials_erased" else Event.TURNED_INVALID

@@ -23,6 +23,7 @@ from nodewright.service.openapi import answers, takes, takes_fleet
 from nodewright.service.paging import After, Limit, seal, unseal
 from nodewright.service.problems import malformed
 from nodewright.service.retries import refusals
+from nodewright.service.tracing import about
 
 CATALOG_PATIENCE: Final = 10.0
 """How long a submit waits for the first catalog read when that is under way."""
@@ -68,6 +69,7 @@ def submit_fleet(
             trace=Trace(state.request_id, state.traceparent),
         ),
     )
+    about(fleet=accepted.fleet.id)
     return _accepted(accepted)
 
 

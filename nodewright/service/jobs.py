@@ -19,6 +19,7 @@ from nodewright.service.deps import Deps
 from nodewright.service.openapi import answers, takes
 from nodewright.service.paging import After, Limit, not_ours, seal, unseal
 from nodewright.service.problems import Problem, bad_parameter, refused_parameters
+from nodewright.service.tracing import about
 
 FIELDS: Final = tuple(shapes.Job.model_fields)
 _LARGEST_ID: Final = 2**63 - 1
@@ -169,7 +170,9 @@ def _only(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 def show_job(key: Reader, deps: Deps, job_id: str) -> JSONResponse:
     """Show a job with its timeline."""
-    return JSONResponse({"job": deps.service.job(job_id, key.tenant).to_json()})
+    found = deps.service.job(job_id, key.tenant)
+    about(fleet=found.job.fleet_id)
+    return JSONResponse({"job": found.to_json()})
 
 
 def resolve_job(key: Operator, body: JsonBody, deps: Deps, job_id: str) -> JSONResponse:
@@ -180,6 +183,7 @@ def resolve_job(key: Operator, body: JsonBody, deps: Deps, job_id: str) -> JSONR
     except IntegrityError:
         detail = f"instance {adopt} is another job's already"
         raise Problem(HTTPStatus.CONFLICT, "instance_owned", detail) from None
+    about(fleet=done.job.fleet_id)
     return JSONResponse({"job": done.to_json()})
 
 

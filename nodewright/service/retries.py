@@ -16,6 +16,7 @@ from nodewright.service.bodies import OptionalJson
 from nodewright.service.deps import Deps
 from nodewright.service.openapi import answers, takes
 from nodewright.service.problems import Problem
+from nodewright.service.tracing import about
 
 MOST_REFUSED: Final = 100
 """So many refusals an answer spells out; it counts all."""
@@ -58,6 +59,7 @@ def retry_job(key: Operator, body: OptionalJson, deps: Deps, job_id: str) -> JSO
     """Give a failed job a new attempt; where it still owns an instance, that goes first."""
     wanted = asked.read(asked.RetryOne, body)
     job = deps.service.job(job_id, key.tenant).job
+    about(fleet=job.fleet_id)
     actor = f"key {key.key_id}"
     done = deps.service.retry(job.fleet_id, key.tenant, actor=actor, ids=(job.id,), wishes=_wishes(wanted))
     _refuse(done.refused)
@@ -68,6 +70,7 @@ def cancel_job(key: Operator, body: OptionalJson, deps: Deps, job_id: str) -> JS
     """Cancel a job that is not bought yet; one that is being created is finished, then deleted (`noted`)."""
     asked.read(asked.Nothing, body)
     job = deps.service.job(job_id, key.tenant).job
+    about(fleet=job.fleet_id)
     done = deps.service.cancel(job.fleet_id, key.tenant, actor=f"key {key.key_id}", ids=(job.id,))
     _refuse(done.refused)
     shown = deps.service.job(job.id, key.tenant).to_json()

@@ -8,6 +8,7 @@ W3C asks.
 import re
 import time
 import uuid
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -39,6 +40,18 @@ def traceparent(value: str) -> str | None:
     return None if found[1] == "00" and found[4] else value
 
 
+_ABOUT: ContextVar[dict[str, str] | None] = ContextVar("about", default=None)
+_NAMED: Final = {"job_id": "job", "ref": "fleet", "fleet_id": "fleet"}
+"""What a path names, and how log lines call it."""
+
+
+def about(**facts: str) -> None:
+    """Say for the log what the present request is about, such as the fleet that it made."""
+    known = _ABOUT.get()
+    if known is not None:
+        known.update(facts)
+
+
 class Tracing:
     """ASGI middleware: gives each request its id, logs it, and answers for what nobody else caught."""
 
@@ -58,15 +71,19 @@ class Tracing:
         state["request_id"] = exchange.request_id
         state["traceparent"] = traceparent(headers.get(TRACE_HEADER, ""))
         began = time.perf_counter()
+        # Threads that answer have a copy of the context: what they say is written into the one thing in it.
+        said: dict[str, str] = {}
+        _ABOUT.set(said)
         try:
             await self._app(scope, receive, exchange.send)
         except Exception as error:  # noqa: BLE001 - the outermost place: it is logged, and answered
-            self._log.exception("request failed", request_id=exchange.request_id, error=type(error).__name__)
+            self._log.exception("request failed", **{**_facts(scope), **said}, error=type(error).__name__)
             if exchange.status is None:
                 await _failure(Request(scope))(scope, receive, exchange.send)
         finally:
             seconds = round(time.perf_counter() - began, 4)
-            self._log.info("request", **_facts(scope), status=exchange.status, seconds=seconds)
+            facts = {**_facts(scope), **said}
+            self._log.info("request", **facts, status=exchange.status, seconds=seconds)
 
 
 class _Exchange:
@@ -89,6 +106,8 @@ def _facts(scope: Scope) -> dict[str, Any]:
     # No query: what somebody puts there by mistake must not end in a log.
     state = scope["state"]
     facts = {"method": scope["method"], "path": scope["path"], "request_id": state["request_id"]}
+    given = scope.get("path_params", {})
+    facts |= {_NAMED[name]: value for name, value in given.items() if name in _NAMED}
     return {**facts, "traceparent": state["traceparent"]} if state["traceparent"] else facts
 
 

@@ -164,6 +164,22 @@ def equal(scrape, ask):
     assert scrape.value("nodewright_spend_usd_per_hour") == pytest.approx(float(hourly) / 1e6)
 
 
+def read_logs(folder):
+    """Hold every log line about a job to what it must carry."""
+    ours = [folder / "service.log", *folder.glob("worker-*.log")]
+    found = [line for path in ours for line in path.read_text().splitlines()]
+    # Celery says goodbye in plain words.
+    lines = [json.loads(line) for line in found if line and "Warm shutdown" not in line]
+    of_jobs = [line for line in lines if "job" in line and line.get("ended") != "not mine"]
+    assert len(of_jobs) >= COUNT
+    for line in of_jobs:
+        assert {"fleet", "request_id"} <= set(line), line
+    submits = [line for line in lines if line.get("path") == "/v1/fleets" and line["method"] == "POST"]
+    assert {(line["fleet"], line["request_id"]) for line in submits} >= {
+        (line["fleet"], line["request_id"]) for line in of_jobs if line["part"] == "worker"
+    }
+
+
 def test_the_metrics_of_a_run_equal_the_tables_counts(api, env, ask, tmp_path):
     """Creates are refused, fail and lose their replies, a worker of four is killed, a fleet is cancelled, jobs are
     retried: each metric is what SQL counts in the tables, no more and no less.
@@ -186,6 +202,7 @@ def test_the_metrics_of_a_run_equal_the_tables_counts(api, env, ask, tmp_path):
         assert ends["cancelled",] >= 1
         assert scrape.by("nodewright_job_events_total", "event")["unknown",] >= 3
         assert scrape.value("nodewright_workers") == 4
+    read_logs(Path(env["NODEWRIGHT_HOME"]) / "logs")
     # Each worker handed over what it had counted as it ended; only what the killed one had not yet is missing.
     ((counted_calls,),) = ask(
         "SELECT sum(value) FROM tallies WHERE metric = 'nodewright_linode_requests_total'"

@@ -3,11 +3,13 @@
 python -m tests.alerts
 """
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +21,7 @@ from tests.nodewright.conftest import _make_site, _serving
 
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final = ROOT / "deploy/prometheus/alerts.yml"
+DASHBOARD: Final = ROOT / "deploy/grafana/nodewright.json"
 CONFIG: Final = ROOT / "deploy/prometheus/prometheus.yml"
 
 
@@ -32,10 +35,13 @@ def main() -> int:
         tests = Path(folder) / "tests.yml"
         tests.write_text(yaml.safe_dump(written(CASES), sort_keys=False))
         print(f"=== {len(CASES)} cases of {len(rules())} rules, and a scrape")
+        panels = Path(folder) / "panels.yml"
+        panels.write_text(yaml.safe_dump(recorded(expressions())))
         return max(
             asked(promtool, "check", "metrics", given=scraped(Path(folder) / "site")),
             asked(promtool, "check", "config", "--syntax-only", str(CONFIG)),
             asked(promtool, "check", "rules", str(RULES)),
+            asked(promtool, "check", "rules", str(panels)),
             asked(promtool, "test", "rules", str(tests)),
         )
 
@@ -66,6 +72,19 @@ def rules() -> dict[str, dict[str, Any]]:
         for group in yaml.safe_load(RULES.read_text())["groups"]
         for rule in group["rules"]
     }
+
+
+def expressions() -> list[str]:
+    """Return what the dashboard's panels ask, as Grafana would ask it."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    asked = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+    return [one.replace("$__rate_interval", "1m").replace("$job", "nodewright") for one in asked]
+
+
+def recorded(expressions: Sequence[str]) -> dict[str, Any]:
+    """Return a file of rules that record these expressions, because promtool reads expressions in rules only."""
+    rules = [{"record": f"panel:{number}", "expr": one} for number, one in enumerate(expressions)]
+    return {"groups": [{"name": "panels", "rules": rules}]}
 
 
 def written(cases: tuple[Case, ...]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 OURS = {name: spec for name, spec in SERVICES.items() if str(spec.get("image", "")).startswith("nodewright:")}
 SECRETS = "/run/secrets/"
+MONITORING = ("prometheus", "grafana")
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
@@ -72,8 +73,10 @@ def test_only_the_worker_has_the_token():
 
 
 def test_secrets_are_made_by_the_script():
-    """`make secrets` makes every secret that the file names, but the token, which it asks for."""
-    assert {*generated(), "linode_token"} == set(COMPOSE["secrets"])
+    """`make secrets` makes every secret that the file names, but the token, which it asks for, and Prometheus' key,
+    which a command makes later.
+    """
+    assert {*generated(), "linode_token", "metrics_key"} == set(COMPOSE["secrets"])
 
 
 def test_image_has_this_version():
@@ -99,8 +102,31 @@ def test_nothing_is_open_to_the_network():
     """Ports are published on the host's loopback only, and databases not at all."""
     published = {name: spec["ports"] for name, spec in SERVICES.items() if "ports" in spec}
 
-    assert {"service"} == set(published)
-    assert all(port.startswith("127.0.0.1:") for port in published["service"])
+    assert {"service", *MONITORING} == set(published)
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+def test_monitoring_is_asked_for():
+    """Prometheus and Grafana start with their profile only, and hold no secret but the key for the metrics."""
+    assert all(SERVICES[name]["profiles"] == ["monitoring"] for name in MONITORING)
+    assert not [name for name, spec in SERVICES.items() if "profiles" in spec and name not in MONITORING]
+    assert [SERVICES[name].get("secrets", []) for name in MONITORING] == [["metrics_key"], []]
+
+
+def test_monitoring_finds_its_files():
+    """What Prometheus and Grafana are given exists, and each is told the other's, and the service's, true address."""
+    mounts = [volume.split(":") for name in MONITORING for volume in SERVICES[name]["volumes"]]
+    assert all((ROOT / mount[0]).exists() for mount in mounts if mount[0].startswith("."))
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"][0]
+    assert scraped["static_configs"] == [
+        {"targets": [f"service:{SERVICES['service']['environment']['NODEWRIGHT_PORT']}"]}
+    ]
+    assert scraped["authorization"]["credentials_file"] == f"{SECRETS}metrics_key"
+    folder = ROOT / "deploy/grafana/provisioning"
+    (source,) = yaml.safe_load((folder / "datasources/prometheus.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((folder / "dashboards/nodewright.yml").read_text())["providers"]
+    assert any(mount[1].startswith(provider["options"]["path"]) for mount in mounts)
 
 
 def test_workers_can_be_scaled():
