@@ -465,6 +465,10 @@ class Service:
 
     # Read ------------------------------------------------------------------------------------------------------------
 
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction that reads, for what a page shows together: all of it as it stood at one moment."""
+        return self._database.read()
+
     def fleet(self, ref: str, tenant: str) -> FleetView:
         """Return a fleet by its id, or the newest of that name. Raises NotFound, or FleetRefused."""
         with self._database.read() as tx:

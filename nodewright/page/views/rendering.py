@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -12,6 +13,7 @@ from jobs.views import moment
 from nodewright.page import pictures
 from nodewright.page.shown import Asked
 from nodewright.page.views import telling
+from nodewright.words import duration
 
 
 @cache
@@ -25,17 +27,29 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "length": telling.length,
+        "duration": duration,
         "usd": telling.usd,
         "counted": telling.counted,
         "listed": telling.listed,
         "kind": telling.KIND_OF.__getitem__,
         "kinds": telling.kinds_of,
-        "number": lambda value: f"{value:,}",
+        "number": _number,
+        "code": _code,
     }
-    made.globals |= {"bar": pictures.bar, "columns": pictures.columns, "MEANT": telling.MEANT}
+    made.globals |= {"bar": pictures.bar, "columns": pictures.columns, "MEANT": telling.MEANT, "link": link}
     made.globals["ui"] = made.get_template("macros.html").module
     return made
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _code(text: str) -> Markup:
+    """Return words of ours with what stands between backticks as code."""
+    pieces = (escape(piece) for piece in text.split("`"))
+    marked = (Markup("<code>{}</code>").format(piece) if at % 2 else piece for at, piece in enumerate(pieces))
+    return Markup("").join(marked)
 
 
 class Times:
@@ -46,43 +60,31 @@ class Times:
 
     def __call__(self, at: datetime) -> Markup:
         """Return a moment as an element that programs read too."""
-        exact = moment(at)
-        return Markup('<time datetime="{}">{}</time>').format(exact, telling.clock(at, self._now))
+        return Markup('<time datetime="{}">{}</time>').format(moment(at), telling.clock(at, self._now))
 
     def ago(self, at: datetime) -> Markup:
         """Return how long ago a moment was, and, for whoever points at it, when."""
-        words = telling.age(at, self._now)
-        return Markup('<time datetime="{}" title="{}">{}</time>').format(
-            moment(at), telling.clock(at, self._now), words
-        )
+        words, exact = telling.age(at, self._now), telling.clock(at, self._now)
+        return Markup('<time datetime="{}" title="{}">{}</time>').format(moment(at), exact, words)
 
 
 def parts(template: str, asked: Asked, now: datetime, **context: Any) -> dict[str, str]:  # noqa: ANN401 - what a template takes
     """Return the blocks of a template, rendered, in the order in which it has them."""
     page = environment().get_template(template)
-    given = page.new_context({"visitor": asked.visitor, "asked": asked, "at": Times(now), "now": now, **context})
-    return {name: "".join(block(given)).strip() for name, block in page.blocks.items()}
+    given = {"visitor": asked.visitor, "asked": asked, "at": Times(now), "now": now, **context}
+    inside = page.new_context(given)
+    return {name: "".join(block(inside)).strip() for name, block in page.blocks.items()}
 
 
-def rows_of(pairs: Iterable[tuple[str, object]]) -> list[tuple[str, Markup]]:
+def link(path: str, wanted: Mapping[str, str | None] | None = None, **more: str | None) -> str:
+    """Return a path with a query; what is None or empty is left out."""
+    pairs = [(key, value) for key, value in {**(wanted or {}), **more}.items() if value]
+    return quote(path, safe="/%") + (f"?{urlencode(pairs)}" if pairs else "")
+
+
+Pairs = Iterable[tuple[str, object]]
+
+
+def known(pairs: Pairs) -> list[tuple[str, object]]:
     """Return facts for a list of terms, without those that are unknown."""
-    return [(term, escape(value)) for term, value in pairs if value not in {None, ""}]
-
-
-def query(asked: Asked, **changes: str | None) -> str:
-    """Return the present page's path with its query changed; None takes a parameter out."""
-    kept = [(key, value) for key, value in asked.query.multi_items() if key not in changes and value]
-    kept += [(key, value) for key, value in changes.items() if value is not None]
-    return f"{asked.url.partition('?')[0]}{_encoded(kept)}"
-
-
-def _encoded(pairs: Iterable[tuple[str, str]]) -> str:
-    from urllib.parse import urlencode
-
-    text = urlencode(list(pairs))
-    return f"?{text}" if text else ""
-
-
-def link(path: str, wanted: Mapping[str, str | None]) -> str:
-    """Return a path with a query; what is None is left out."""
-    return path + _encoded((key, value) for key, value in wanted.items() if value)
+    return [(term, value) for term, value in pairs if value is not None and value != ""]

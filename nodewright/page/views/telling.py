@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+from jobs.admission import CREATE
 from jobs.states import SETTLED, State
-from jobs.views import FleetView, JobView
+from jobs.views import FleetView, JobView, WindowView
 
 KINDS: Final[Mapping[str, tuple[State, ...]]] = {
     "running": (State.RUNNING,),
@@ -14,7 +15,7 @@ KINDS: Final[Mapping[str, tuple[State, ...]]] = {
     "uncertain": (State.UNCERTAIN,),
     "waiting": (State.DISPATCHED, State.QUEUED, State.SUBMITTED),
     "failed": (State.FAILED, State.REJECTED),
-    "over": (State.CANCELLED, State.DELETING, State.DELETED),
+    "ended": (State.CANCELLED, State.DELETING, State.DELETED),
 }
 """How pictures group the states, in the order in which they are drawn and named."""
 MEANT: Final[Mapping[str, str]] = {
@@ -24,7 +25,7 @@ MEANT: Final[Mapping[str, str]] = {
     "uncertain": "outcome unknown",
     "waiting": "waiting",
     "failed": "failed",
-    "over": "cancelled or deleted",
+    "ended": "cancelled or deleted",
 }
 """How a legend names the kinds."""
 KIND_OF: Final = {state.value: kind for kind, states in KINDS.items() for state in states}
@@ -50,17 +51,6 @@ _CLAUSES: Final[Mapping[str, tuple[str, str]]] = {
 
 
 # Lengths and amounts -------------------------------------------------------------------------------------------------
-
-
-def length(seconds: float) -> str:
-    """Return ``12 s``, ``2 min 30 s``, ``3 h 5 min``, ``4 d 2 h``."""
-    whole = max(round(seconds), 0)
-    for unit, smaller, names in ((_DAY, _HOUR, "d h"), (_HOUR, _MINUTE, "h min"), (_MINUTE, 1, "min s")):
-        if whole >= unit:
-            big, small = names.split()
-            rest = whole % unit // smaller
-            return f"{whole // unit} {big} {rest} {small}" if rest else f"{whole // unit} {big}"
-    return f"{whole} s"
 
 
 def age(moment: datetime, now: datetime) -> str:
@@ -182,3 +172,62 @@ def _more(job: JobView, now: datetime) -> Iterator[str]:
         yield f"It goes on at {clock(job.run_after, now)}."
     if job.state == State.FAILED and job.linode_id is not None:
         yield f"Its instance {job.linode_id} still exists and costs money."
+
+
+# Windows -------------------------------------------------------------------------------------------------------------
+
+
+def creates_per_minute(windows: Sequence[WindowView]) -> float | None:
+    """Return how many creates the windows of all tokens allow a minute; None: there is no limit, or none is known."""
+    lanes: dict[str, list[float]] = {}
+    for window in windows:
+        if window.route == CREATE and window.allowed:
+            usable = max(window.allowed - window.withheld, 1)
+            rate = usable / (window.seconds + window.margin_seconds) * _MINUTE
+            lanes.setdefault(window.token, []).append(rate)
+    return sum(min(rates) for rates in lanes.values()) or None
+
+
+def pace_of(fleet: FleetView, windows: Sequence[WindowView]) -> str | None:
+    """Return how long a fleet's waiting jobs take at the least; None: none waits, or there is no limit."""
+    waiting = sum(fleet.states.get(state, 0) for state in KINDS["waiting"])
+    rate = creates_per_minute(windows)
+    if not waiting or rate is None:
+        return None
+    return f"At the limit of {rate:.0f} creates a minute the last one is sent in {_roughly(waiting / rate)}, if nothing else waits."
+
+
+def _roughly(minutes: float) -> str:
+    """Return a time to come as coarsely as it is known."""
+    if minutes < 1:
+        return "less than a minute"
+    return f"about {round(minutes)} min" if minutes < 100 else f"about {round(minutes / 60)} h"  # noqa: PLR2004
+
+
+# Causes --------------------------------------------------------------------------------------------------------------
+
+_CAUSES: Final[Mapping[str, str]] = {
+    "account_limit": "over the account's limit",
+    "boot_failed": "did not boot",
+    "boot_timeout": "not up in time",
+    "credentials_erased": "without readable secrets",
+    "deadline_exceeded": "past the deadline",
+    "image_lacks_capability": "with an image that cannot do what is asked",
+    "image_too_large": "with an image larger than the disk",
+    "label_taken": "whose label is taken",
+    "no_capacity": "without room in the region",
+    "quota_exceeded": "over a quota",
+    "region_lacks_capability": "in a region that cannot do what is asked",
+    "rejected_by_api": "refused by Linode",
+    "stopped_by_policy": "stopped with the fleet",
+    "unavailable": "of a plan that cannot be had there",
+    "unknown_image": "with an unknown image",
+    "unknown_region": "in an unknown region",
+    "unknown_type": "of an unknown type",
+    "vanished": "whose instance vanished",
+}
+
+
+def cause(code: str) -> str:
+    """Return an error code in a few words, to stand behind a number of jobs."""
+    return _CAUSES.get(code, f"with {code}")
