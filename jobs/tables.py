@@ -55,6 +55,18 @@ class Installation(SQLModel, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
 
 
+class WorkerProcess(SQLModel, table=True):
+    """A worker process whose loop runs, or ran lately."""
+
+    __tablename__ = "workers"
+
+    name: str = Field(primary_key=True)
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    """When its loop first ran."""
+    seen_at: datetime = Field(sa_type=UtcDateTime)
+    """When its loop last ran."""
+
+
 class Tenant(SQLModel, table=True):
     """Somebody who submits, with guards and a share of the window."""
 

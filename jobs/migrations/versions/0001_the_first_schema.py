@@ -75,6 +75,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("row", name=op.f("pk_installation")),
     )
     op.create_table(
+        "workers",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("started_at", UtcDateTime(), nullable=False),
+        sa.Column("seen_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_workers")),
+    )
+    op.create_table(
         "job_events",
         sa.Column("id", RowNumber, nullable=False),
         sa.Column("job_id", Identifier, nullable=False),
@@ -598,6 +605,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_job_events_job_id_id")
 
     op.drop_table("job_events")
+    op.drop_table("workers")
     op.drop_table("installation")
     op.drop_table("refused_messages")
     op.drop_table("chores")
