@@ -16,6 +16,8 @@ WIDE: Final = 1000
 """How many units a plot is wide."""
 MARKED: Final = 5
 """How many moments an axis names at most."""
+_ROUND: Final = 20
+"""A span that grows is lengthened by such a part of itself."""
 _STEPS: Final = (
     *(1, 2, 5, 10, 15, 30),
     *(60 * minutes for minutes in (1, 2, 5, 10, 15, 30)),
@@ -29,7 +31,10 @@ _LEAST: Final = 2
 _ROOMY: Final = 40
 """Up to so many rows each has its label beside it."""
 _THICK: Final = 22
+_MANY: Final = 200
+"""From more rows on each is as thin as it may be."""
 _THIN: Final = 6
+_THINNEST: Final = 4
 _GUTTER: Final = 14
 """Characters of a label that there is room for beside its row."""
 
@@ -86,7 +91,7 @@ class Scale:
 
 def scale(begin: datetime, end: datetime) -> Scale:
     """Return a span that ends on a round moment, so that a picture of what goes on is seldom drawn anew as a whole."""
-    step = _step(max((end - begin).total_seconds(), 1.0) / MARKED)
+    step = _step(max((end - begin).total_seconds(), 1.0) / _ROUND)
     return Scale(begin, _floor(end, step) + timedelta(seconds=step))
 
 
@@ -155,8 +160,15 @@ def area(samples: Sequence[Sample], kinds: Sequence[str], span: Scale, whole: in
             bands.append(_band(kind, across, floor, ceiling, whole))
         floor = ceiling
     grid = [f'<path class="grid" d="M{_no(at * WIDE / 100)} 0v1000"/>' for at, _ in marks(span)]
-    box = f'viewBox="0 0 {WIDE} 1000" preserveAspectRatio="none"'
-    return _svg("area", box, "".join([*bands, *grid]))
+    box = f'viewBox="0 0 {WIDE} 1000" preserveAspectRatio="none" width="100%" height="100%"'
+    return _svg("area", 'width="100%"', f"<svg {box}>{''.join([*bands, *grid])}</svg>{_upwards(whole)}")
+
+
+def _upwards(whole: int) -> str:
+    """Return the numbers beside a plot that is ``whole`` high."""
+    top = f'<text x="-6" y="10">{whole:,}</text>'
+    half = f'<text x="-6" y="50%" dy="4">{whole // 2:,}</text>' if whole > 1 and whole % 2 == 0 else ""
+    return f'<g class="names" text-anchor="end">{top}{half}<text x="-6" y="100%">0</text></g>'
 
 
 def _band(kind: str, across: Sequence[str], floor: Sequence[int], ceiling: Sequence[int], whole: int) -> str:
@@ -192,8 +204,7 @@ class Row:
 
 def gantt(rows: Sequence[Row], span: Scale, *, many: int) -> Markup:
     """Return a line for each job, thin where there are ``many`` in all. Each is a link that says what it is."""
-    high = _THICK if many <= _ROOMY else _THIN
-    named = 1 if many <= _ROOMY else 10
+    name, high, named = _size(many)
     lines: dict[str, list[str]] = {}
     for number, row in enumerate(rows):
         for stretch in row.stretches:
@@ -208,10 +219,16 @@ def gantt(rows: Sequence[Row], span: Scale, *, many: int) -> Markup:
     )
     names = "".join(_names(rows, high, named))
     links = "".join(_links(rows, high))
-    thick = "thick" if high == _THICK else "thin"
     return Markup(  # noqa: S704 - every text in it is escaped above
-        f'<svg class="gantt {thick}" width="100%" height="{high * len(rows)}">{plot}{names}{links}</svg>'
+        f'<svg class="gantt {name}" width="100%" height="{high * len(rows)}">{plot}{names}{links}</svg>'
     )
+
+
+def _size(many: int) -> tuple[str, int, int]:
+    """Return how rows look, how high each is, and how many of them share a label beside them."""
+    if many <= _ROOMY:
+        return "thick", _THICK, 1
+    return ("thin", _THIN, 10) if many <= _MANY else ("thinnest", _THINNEST, 10)
 
 
 def _names(rows: Sequence[Row], high: int, every: int) -> Iterator[str]:

@@ -8,7 +8,8 @@ from typing import Final
 from markupsafe import Markup
 
 from jobs import overview
-from jobs.listing import JobFilter, place_of
+from jobs.history import History, Moment
+from jobs.listing import JobFilter
 from jobs.overview import FailureGroup, Span
 from jobs.states import PENDING, State
 from jobs.views import FleetView
@@ -21,6 +22,8 @@ from nodewright.page.views.rendering import environment, known, link, parts
 from nodewright.service.deps import ServiceDeps
 from nodewright.words import duration
 
+_NAMED: Final = 4
+"""So many causes are named in the first sentence."""
 JOBS: Final = 25
 """Rows of the table."""
 LINES: Final = 500
@@ -28,7 +31,10 @@ LINES: Final = 500
 CHUNK: Final = 50
 """Rows of the timeline that are one part: those in which nothing happens any more are not sent again."""
 POINTS: Final = 60
+_LONGER: Final = 2.0
+"""A history that is so much longer than what its jobs' lines show has a scale of its own."""
 _PHASES: Final = ("running", "booting", "creating", "waiting", "failed", "ended")
+"""From the bottom of the picture up."""
 _AT_WORK: Final = frozenset({*PENDING, State.DELETING})
 
 
@@ -54,13 +60,13 @@ def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
     state, after = state_in(asked.query), position_in(asked.query, "after")
     begin = max((position_in(asked.query, "line") or 1) - 1, 0) // LINES * LINES
     where = JobFilter(fleet_id=fleet.id, state=state)
-    jobs = deps.service.jobs(tenant, where, limit=JOBS + 1, after=None if after is None else str(after))
+    page = deps.service.job_page(tenant, where, limit=JOBS, after=None if after is None else str(after))
     with deps.service.reading() as tx:
         groups = overview.failures(tx, fleet.id)
         past = overview.history(tx, fleet.id, POINTS)
         lines = overview.spans(tx, fleet.id, limit=LINES, after=begin)
         now = tx.now
-    whole, shown = sum(fleet.states.values()), jobs[:JOBS]
+    whole = sum(fleet.states.values())
     here = f"/fleets/{fleet.id}"
     made = parts(
         "fleet.html",
@@ -76,13 +82,14 @@ def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
         cancellable=sum(fleet.states.get(name, 0) for name in _CANCELLABLE),
         failed=fleet.states.get(State.FAILED, 0),
         past=past,
-        past_picture=history_picture(past),
+        past_picture=history_picture(past, history_scale(past)),
+        phases=phases_in(past),
         past_rows=table_of(past),
         chips={name: link(here, state=name) for name in fleet.states},
         chosen=None if state is None else state.value,
-        jobs=shown,
+        jobs=page.jobs,
         first=link(here, state=state) if after else None,
-        more=link(here, state=state, after=place_of(shown[-1], where)) if len(jobs) > JOBS else None,
+        more=link(here, state=state, after=page.next) if page.next else None,
         all_jobs=link("/jobs", fleet=fleet.id, state=state),
         facts=facts_of(fleet),
         whole=whole,
@@ -90,12 +97,19 @@ def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
         lines_before=link(here, line=str(begin - LINES + 1)) if begin else None,
         lines_after=link(here, line=str(begin + LINES + 1)) if begin + len(lines) < whole else None,
     )
-    made |= timelines(fleet, lines, now)
-    order = [name for name in made if name not in _LAST]
-    return Shown(f"Fleet {fleet.name}", {name: made[name] for name in (*order, *_LAST)})
+    return Shown(f"Fleet {fleet.name}", _in_order(made, timelines(fleet, lines, history_scale(past), now)))
 
 
-_LAST: Final = ("timeline-end", "jobs", "facts")
+def _in_order(made: Mapping[str, str], rows: Mapping[str, str]) -> dict[str, str]:
+    """Return the parts with the timeline's rows where they belong."""
+    found: dict[str, str] = {}
+    for name, html in made.items():
+        found[name] = html
+        if name == "timeline":
+            found |= rows
+    return found
+
+
 _CANCELLABLE: Final = (*telling.KINDS["waiting"], State.CREATING, State.UNCERTAIN)
 
 
@@ -106,23 +120,34 @@ def listing(fleet: FleetView, state: State | None, code: str | None) -> str:
 
 def because(groups: Sequence[FailureGroup]) -> str:
     """Return why jobs failed, in a few words."""
-    return telling.listed([f"{group.count:,} {telling.cause(group.code)}" for group in groups[:4]])
+    return ", ".join(f"{group.count:,} {telling.cause(group.code)}" for group in groups[:_NAMED])
 
 
 # How it went ---------------------------------------------------------------------------------------------------------
 
 
-def history_picture(past: overview.History) -> Markup | None:
-    """Return the states over time, with its axis; None: there is nothing to see yet."""
-    if len(past.points) < 2 or past.points[-1].at - past.points[0].at < timedelta(seconds=1):  # noqa: PLR2004 - a line
+def history_picture(past: History, span: Scale | None) -> Markup | None:
+    """Return the states over time; None: there is nothing to see yet."""
+    if span is None:
         return None
-    span = Scale(past.points[0].at, past.points[-1].at)
     samples = [Sample(point.at, {name: getattr(point, name) for name in _PHASES}) for point in past.points]
     most = max(point.total for point in past.points)
     return pictures.area(samples, _PHASES, span, most) + pictures.axis(span)
 
 
-def table_of(past: overview.History) -> Sequence[overview.Moment]:
+def history_scale(past: History) -> Scale | None:
+    """Return the time that a history spans; None: none yet."""
+    if len(past.points) < 2 or past.points[-1].at - past.points[0].at < timedelta(seconds=1):  # noqa: PLR2004 - a line
+        return None
+    return pictures.scale(past.points[0].at, past.points[-1].at)
+
+
+def phases_in(past: History) -> list[str]:
+    """Return what jobs were ever seen to do, for the legend."""
+    return [name for name in _PHASES if any(getattr(point, name) for point in past.points)]
+
+
+def table_of(past: History) -> Sequence[Moment]:
     """Return the moments of the table beside the picture: a dozen, the last among them."""
     step = max(len(past.points) // 12, 1)
     return past.points[::-1][::step][::-1]
@@ -131,11 +156,15 @@ def table_of(past: overview.History) -> Sequence[overview.Moment]:
 # Timelines -----------------------------------------------------------------------------------------------------------
 
 
-def timelines(fleet: FleetView, spans: Sequence[Span], now: datetime) -> dict[str, str]:
-    """Return the timeline's parts: the axis, then the rows, some at a time."""
+def timelines(
+    fleet: FleetView, spans: Sequence[Span], whole: Scale | None, now: datetime
+) -> dict[str, str]:
+    """Return the timeline's parts: the axis, then the rows, some at a time. Its scale is the history's where it can."""
     if not spans:
-        return {"timeline-end": ""}
+        return {}
     scale = scale_of(spans, now)
+    if whole is not None and whole.begin <= scale.begin and whole.seconds < _LONGER * scale.seconds:
+        scale = whole
     shown_now = pictures.grain(scale, now)
     rows = [row_of(span, scale, shown_now) for span in spans]
     found = {"timeline-axis": _plot("axis", pictures.axis(scale))}

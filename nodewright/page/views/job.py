@@ -16,7 +16,7 @@ from nodewright.service.deps import ServiceDeps
 from nodewright.words import gap, sentence
 
 _CANCELLABLE: Final = frozenset({*WAITING, State.CREATING, State.UNCERTAIN})
-_LEFT_OUT: Final = frozenset({"count", "label", "name", "secrets", "type", "region", "regions", "image", "authorized_keys"})
+_LEFT_OUT: Final = frozenset({"count", "label", "name", "secrets", "type", "region", "regions", "image", "authorized_keys", "prefer"})
 _LONGEST: Final = 300
 
 
@@ -78,7 +78,11 @@ def asked_for(detail: JobDetail, request: Mapping[str, Any]) -> list[tuple[str, 
         ("region", f"spread over {regions}" if wish.spread else regions),
         ("image", job.image),
     ]
-    facts += [(name.replace("_", " "), _short(value)) for name, value in request.items() if name not in _LEFT_OUT]
+    facts += [
+        (name.replace("_", " "), _short(value))
+        for name, value in request.items()
+        if name not in _LEFT_OUT and value is not False
+    ]
     if keys := request.get("authorized_keys"):
         facts.append(("SSH keys", telling.counted(len(keys), "key")))
     if secrets := request.get("secrets"):
