@@ -31,6 +31,8 @@ LINES: Final = 500
 CHUNK: Final = 50
 """Rows of the timeline that are one part: those in which nothing happens any more are not sent again."""
 POINTS: Final = 60
+_ROWS: Final = 12
+"""Moments that the table beside the picture names."""
 _LONGER: Final = 2.0
 """A history that is so much longer than what its jobs' lines show has a scale of its own."""
 _PHASES: Final = ("running", "booting", "creating", "waiting", "failed", "ended")
@@ -82,7 +84,7 @@ def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
         cancellable=sum(fleet.states.get(name, 0) for name in _CANCELLABLE),
         failed=fleet.states.get(State.FAILED, 0),
         past=past,
-        past_picture=history_picture(past, history_scale(past)),
+        past_picture=history_picture(past, history_scale(past, fleet)),
         phases=phases_in(past),
         past_rows=table_of(past),
         chips={name: link(here, state=name) for name in fleet.states},
@@ -97,7 +99,9 @@ def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
         lines_before=link(here, line=str(begin - LINES + 1)) if begin else None,
         lines_after=link(here, line=str(begin + LINES + 1)) if begin + len(lines) < whole else None,
     )
-    return Shown(f"Fleet {fleet.name}", _in_order(made, timelines(fleet, lines, history_scale(past), now)))
+    return Shown(
+        f"Fleet {fleet.name}", _in_order(made, timelines(fleet, lines, history_scale(past, fleet), now))
+    )
 
 
 def _in_order(made: Mapping[str, str], rows: Mapping[str, str]) -> dict[str, str]:
@@ -135,11 +139,17 @@ def history_picture(past: History, span: Scale | None) -> Markup | None:
     return pictures.area(samples, _PHASES, span, most) + pictures.axis(span)
 
 
-def history_scale(past: History) -> Scale | None:
-    """Return the time that a history spans; None: none yet."""
+def history_scale(past: History, fleet: FleetView) -> Scale | None:
+    """Return the time that a history spans, with room for what comes next; None: none yet."""
     if len(past.points) < 2 or past.points[-1].at - past.points[0].at < timedelta(seconds=1):  # noqa: PLR2004 - a line
         return None
-    return pictures.scale(past.points[0].at, past.points[-1].at)
+    return _scale(
+        past.points[0].at, past.points[-1].at, busy=any(fleet.states.get(name) for name in _AT_WORK)
+    )
+
+
+def _scale(begin: datetime, end: datetime, *, busy: bool) -> Scale:
+    return pictures.scale(begin, end) if busy else Scale(begin, end)
 
 
 def phases_in(past: History) -> list[str]:
@@ -148,17 +158,19 @@ def phases_in(past: History) -> list[str]:
 
 
 def table_of(past: History) -> Sequence[Moment]:
-    """Return the moments of the table beside the picture: a dozen, the last among them."""
-    step = max(len(past.points) // 12, 1)
-    return past.points[::-1][::step][::-1]
+    """Return the moments of the table beside the picture: a dozen, the first and the last among them."""
+    last = len(past.points) - 1
+    return [
+        past.points[at]
+        for at in sorted({round(last * step / _ROWS) for step in range(_ROWS + 1)})
+        if last >= 0
+    ]
 
 
 # Timelines -----------------------------------------------------------------------------------------------------------
 
 
-def timelines(
-    fleet: FleetView, spans: Sequence[Span], whole: Scale | None, now: datetime
-) -> dict[str, str]:
+def timelines(fleet: FleetView, spans: Sequence[Span], whole: Scale | None, now: datetime) -> dict[str, str]:
     """Return the timeline's parts: the axis, then the rows, some at a time. Its scale is the history's where it can."""
     if not spans:
         return {}
@@ -183,10 +195,9 @@ def _plot(kind: str, picture: Markup, words: str = "") -> str:
 def scale_of(spans: Sequence[Span], now: datetime) -> Scale:
     """Return the time that the rows span: until now where something is under way, else until the last one was up."""
     begin = min(span.submitted_at for span in spans)
-    if any(span.state in _AT_WORK for span in spans):
-        return pictures.scale(begin, now)
+    busy = any(span.state in _AT_WORK for span in spans)
     last = max((moment for span in spans for moment in _moments(span)), default=now)
-    return pictures.scale(begin, min(last, now))
+    return _scale(begin, now if busy else last, busy=busy)
 
 
 def _moments(span: Span) -> Iterator[datetime]:
@@ -215,7 +226,11 @@ def _stretches(span: Span, end: datetime, now: datetime) -> Iterator[Stretch]:
     steps = [("waiting", span.submitted_at)]
     steps += [
         (kind, at)
-        for kind, at in (("creating", span.sent_at), ("booting", span.created_at), ("running", span.running_at))
+        for kind, at in (
+            ("creating", span.sent_at),
+            ("booting", span.created_at),
+            ("running", span.running_at),
+        )
         if at is not None
     ]
     if span.state == State.UNCERTAIN and steps[-1][0] == "creating":

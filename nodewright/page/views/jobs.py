@@ -39,7 +39,11 @@ def show_jobs(deps: ServiceDeps, asked: Asked) -> Shown:
     sort, place = sort_in(query), query.get("after")
     after = place if place and is_place(place, where, sort) else None
     unknown = bool(text_in(query, "fleet")) and fleet is None
-    page = JobPage((), None) if unknown else deps.service.job_page(tenant, where, sort=sort, limit=PAGE, after=after)
+    page = (
+        JobPage((), None)
+        if unknown
+        else deps.service.job_page(tenant, where, sort=sort, limit=PAGE, after=after)
+    )
     wanted = {name: text_in(query, name) for name in FIELDS}
     with deps.service.reading() as tx:
         now = tx.now
@@ -62,7 +66,10 @@ def show_jobs(deps: ServiceDeps, asked: Asked) -> Shown:
             notes=notes,
             first=link("/jobs", wanted) if after else None,
             more=link("/jobs", wanted, after=page.next) if page.next else None,
-            fields={"all": "1", **{name: value for name, value in wanted.items() if value and name != "sort"}},
+            fields={
+                "all": "1",
+                **{name: value for name, value in wanted.items() if value and name != "sort"},
+            },
         ),
     )
 
