@@ -58,7 +58,8 @@ class Cause:
 def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
     """Show one fleet."""
     fleet = deps.service.fleet(asked.path["ref"], asked.visitor.tenant)
-    windows = deps.service.status(asked.visitor.part).windows
+    waiting = _count(fleet, telling.KINDS["waiting"])
+    windows = deps.service.status(asked.visitor.part).windows if waiting else ()
     begin = max((position_in(asked.query, "line") or 1) - 1, 0) // LINES * LINES
     table = _table(deps, asked, fleet)
     with deps.service.reading() as tx:
