@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from jobs.columns import Identifier, JsonDocument, RowNumber, UtcDateTime
+from jobs.columns import Identifier, JsonDocument, LabelText, RowNumber, UtcDateTime
 
 revision = "0001"
 down_revision = None
@@ -73,6 +73,13 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.CheckConstraint("row = 1", name=op.f("ck_installation_one_row")),
         sa.PrimaryKeyConstraint("row", name=op.f("pk_installation")),
+    )
+    op.create_table(
+        "workers",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("started_at", UtcDateTime(), nullable=False),
+        sa.Column("seen_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_workers")),
     )
     op.create_table(
         "job_events",
@@ -220,7 +227,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.String(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("group_index", sa.Integer(), nullable=False),
-        sa.Column("label", sa.String(), nullable=False),
+        sa.Column("label", LabelText, nullable=False),
         sa.Column("type", sa.String(), nullable=False),
         sa.Column("region", sa.String(), nullable=False),
         sa.Column("image", sa.String(), nullable=True),
@@ -322,6 +329,14 @@ def upgrade() -> None:
             sqlite_where=sa.text("state IN ('uncertain','booting','deleting')"),
             postgresql_where=sa.text("state IN ('uncertain','booting','deleting')"),
         )
+        for name in ("ipv4", "ipv6"):
+            batch_op.create_index(
+                f"ix_jobs_{name}",
+                [name],
+                unique=False,
+                sqlite_where=sa.text(f"{name} IS NOT NULL"),
+                postgresql_where=sa.text(f"{name} IS NOT NULL"),
+            )
         batch_op.create_index(
             "ix_jobs_paid_for",
             ["fleet_id"],
@@ -510,10 +525,15 @@ def upgrade() -> None:
             postgresql_where=sa.text("ended_at IS NOT NULL"),
         )
 
-    op.execute(_job_results(op.get_bind().dialect.name))
+    dialect = op.get_bind().dialect.name
+    op.execute(_job_results(dialect))
+    if dialect == "postgresql":
+        op.execute(_READERS)
 
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(_NO_READERS)
     op.execute("DROP VIEW job_results")
     op.drop_table("webhook_deliveries")
     op.drop_table("webhooks")
@@ -598,6 +618,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_job_events_job_id_id")
 
     op.drop_table("job_events")
+    op.drop_table("workers")
     op.drop_table("installation")
     op.drop_table("refused_messages")
     op.drop_table("chores")
@@ -606,6 +627,38 @@ def downgrade() -> None:
         batch_op.drop_index("uq_accounts_euuid")
 
     op.drop_table("accounts")
+
+
+# Roles belong to the whole cluster, grants to one database. A role for each database, so that whoever may read the
+# results of one installation may not read those of another beside it. Who may not make roles goes on without.
+_READERS = """
+DO $$
+DECLARE reader text := left('nodewright_read_' || current_database(), 63);
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = reader) THEN
+        EXECUTE format('CREATE ROLE %I NOLOGIN', reader);
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), reader);
+    EXECUTE format('GRANT SELECT ON job_results TO %I', reader);
+    EXECUTE format('GRANT SELECT (id, job_id, at, event, state, actor, detail) ON job_events TO %I', reader);
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE NOTICE 'no role % for readers: % may not make one; docs/howto/results.md says how', reader, current_user;
+END
+$$
+"""
+_NO_READERS = """
+DO $$
+DECLARE reader text := left('nodewright_read_' || current_database(), 63);
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = reader) THEN
+        EXECUTE format('DROP OWNED BY %I', reader);
+        EXECUTE format('DROP ROLE %I', reader);
+    END IF;
+EXCEPTION WHEN insufficient_privilege OR dependent_objects_still_exist THEN
+    RAISE NOTICE 'the role % stays', reader;
+END
+$$
+"""
 
 
 def _job_results(dialect: str) -> str:
@@ -623,8 +676,9 @@ def _job_results(dialect: str) -> str:
             {_seconds(dialect, "jobs.created_at", "jobs.running_at")} AS seconds_booting,
             (jobs.spent_microusd + {_present(dialect)}) / 1000000.0 AS spent_usd,
             (jobs.wasted_microusd + CASE jobs.state WHEN 'failed' THEN {_present(dialect)} ELSE 0 END)
-                / 1000000.0 AS wasted_usd
-        FROM jobs JOIN fleets ON fleets.id = jobs.fleet_id
+                / 1000000.0 AS wasted_usd,
+            jobs.expires_at, jobs.changed_at
+        FROM jobs JOIN fleets ON fleets.id = jobs.fleet_id AND fleets.retired_at IS NULL
     """
 
 
