@@ -10,8 +10,8 @@ from anyio.to_thread import run_sync
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
-LONGEST_SECONDS: Final = 5.0
-"""Between two answers, however dear they are: whoever waits must hear in time that the service is about to end."""
+_NAP_SECONDS: Final = 1.0
+"""However long it is until the next answer, whoever waits hears in time that the service is about to end."""
 
 
 class Pulse(Generic[T]):
@@ -87,10 +87,15 @@ class Pulse(Generic[T]):
                 if answer is not self.answer:
                     self.answer, self.turn = answer, self.turn + 1
                     self._ring()
-                await self._sleep(min(self._seconds(), LONGEST_SECONDS))
+                await self._rest(self._seconds())
         except Exception as error:  # noqa: BLE001 - each listener raises it, and is answered for
             self.failure = error
         self._ring()
+
+    async def _rest(self, seconds: float) -> None:
+        while seconds > 0 and not self._closing():
+            await self._sleep(min(seconds, _NAP_SECONDS))
+            seconds -= _NAP_SECONDS
 
     def _ring(self) -> None:
         bell, self._bell = self._bell, asyncio.Event()
