@@ -157,7 +157,7 @@ def _group(key: Any, rows: Sequence[Any], examples: Sequence[Example], *, more: 
     code, reason, about = key
     return FailureGroup(
         code=code,
-        reason=reason,
+        reason=rows[0].words if len(rows) == 1 else reason,  # nothing differs: its numbers are worth reading
         field=about,
         count=sum(row.count for row in rows),
         rejected=sum(int(row.rejected) for row in rows),

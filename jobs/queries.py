@@ -291,10 +291,16 @@ def job_detail(tx: Transaction, job: JobView) -> JobDetail:
     return JobDetail(job, tuple(lines), _asked(tx, job.id))
 
 
-def _asked(tx: Transaction, job_id: str) -> Asked:
+def request_of(tx: Transaction, job_id: str) -> Mapping[str, Any]:
+    """Return the group that a job was made from, as its row keeps it: without secrets, which are only named."""
     joined = select(fleets.c.groups, jobs.c.group_index).join(jobs, jobs.c.fleet_id == fleets.c.id)
     groups, position = tx.execute(joined.where(jobs.c.id == job_id)).one()
-    group = GroupRequest.restore(groups[position])
+    group: Mapping[str, Any] = groups[position]
+    return group
+
+
+def _asked(tx: Transaction, job_id: str) -> Asked:
+    group = GroupRequest.restore(request_of(tx, job_id))
     return Asked(types_of(group), regions_of(group), spread=group.regions is not None)
 
 

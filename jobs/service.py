@@ -42,7 +42,7 @@ from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
 from jobs.database import Database, Transaction
 from jobs.destruction import Destroyed, Preview
-from jobs.feed import FleetFeed, is_event_of
+from jobs.feed import FleetFeed, Lookout, is_event_of
 from jobs.fleets import Draft, Guards, Trace
 from jobs.gauges import Readings, gauges
 from jobs.holds import HoldView, Scope
@@ -173,6 +173,8 @@ class Service:
         wait: Callable[[float], object] = time.sleep,
     ) -> None:
         self._database = database
+        self.lookout = Lookout(database)
+        """Looks at the events for all the feeds."""
         self._vault = vault
         self._guards = guards
         self._catalogs = catalogs
@@ -471,6 +473,10 @@ class Service:
 
     # Read ------------------------------------------------------------------------------------------------------------
 
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction that reads, for what a page shows together: all of it as it stood at one moment."""
+        return self._database.read()
+
     def fleet(self, ref: str, tenant: str) -> FleetView:
         """Return a fleet by its id, or the newest of that name. Raises NotFound, or FleetRefused."""
         with self._database.read() as tx:
@@ -511,7 +517,7 @@ class Service:
             with self._database.read() as tx:
                 if not is_event_of(tx, fleet.id, after):
                     raise UnknownEvent(f"the fleet has no event {after}")
-        return FleetFeed(self._database, fleet, after=after)
+        return FleetFeed(self._database, fleet, after=after, lookout=self.lookout)
 
     def fleets(self, tenant: str, *, limit: int = 100, after: str | None = None) -> list[FleetView]:
         """Return fleets, newest first; those older than the fleet ``after``. Raises NotFound for an unknown one."""

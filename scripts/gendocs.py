@@ -23,7 +23,7 @@ from jobs.states import TRANSITIONS, State
 from jobs.tallies import BUCKETS
 from nodewright.cli import build_app
 from nodewright.metrics import METRICS, PER_PROCESS, SHARED
-from nodewright.service import create_app
+from nodewright.service.app import create_app
 from nodewright.settings import SettingInfo, describe_settings
 
 DOCS: Final = Path(__file__).parent.parent / "docs"

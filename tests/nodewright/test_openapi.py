@@ -15,7 +15,7 @@ from jobs.schema_of import FILE_TEXTS, FLEET_TEXTS, GROUP_TEXTS, fleet_schema
 from jobs.states import State
 from jobs.views import Alarm, EventView, WindowView
 from nodewright import answers
-from nodewright.service import create_app
+from nodewright.service.app import create_app
 from nodewright.service.failures import group_json
 from nodewright.service.tracing import traceparent
 
