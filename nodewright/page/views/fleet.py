@@ -262,15 +262,6 @@ def row_of(span: Span, scale: Scale, now: datetime) -> Row:
     return Row(span.label, words_of(span), f"/jobs/{span.id}", tuple(_stretches(span, scale.end, now)))
 
 
-_LAST_KIND: Final[Mapping[str, str]] = {
-    State.CREATING: "creating",
-    State.UNCERTAIN: "uncertain",
-    State.BOOTING: "booting",
-    State.RUNNING: "running",
-    State.DELETING: "ended",
-}
-
-
 def _stretches(span: Span, end: datetime, now: datetime) -> Iterator[Stretch]:
     """Yield how the job spent its time; what it is now lasts until now, and what it came to until the end."""
     steps = [("waiting", span.submitted_at)]
