@@ -1,23 +1,13 @@
 """The real processes of one installation, a real Chromium, and tabs that hold everything against the page."""
 
-import contextlib
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from nodewright.client import Client
 from tests.browser import chromium
 from tests.browser.looking import Tab
-from tests.chaos.rig import API_KEY, Rig
-
-CREATE_LIMIT = (20, 2)
-SIMULATOR = (
-    *("--create-limit", str(CREATE_LIMIT[0]), "--create-window", str(CREATE_LIMIT[1])),
-    *("--boot", "1", "--boot-spread", "0.5", "--latency", "0.2"),
-)
-SETTINGS = {"NODEWRIGHT_CREATE_LIMIT": "{}/{}".format(*CREATE_LIMIT)}
-SPEC = {"type": "g6-nanode-1", "region": "us-east", "image": "linode/debian12"}
+from tests.browser.stage import mend, staged
 
 
 def pytest_configure():
@@ -35,19 +25,23 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def rig():
-    """Service, workers, broker, PostgreSQL and the simulated API, each a process."""
-    with contextlib.ExitStack() as held:
-        found = Rig(held, simulator=SIMULATOR, settings=SETTINGS)
-        found.start()
+def stage():
+    """Service, workers, broker, PostgreSQL and the simulated API, and a client that works in the background."""
+    with staged() as found:
         yield found
 
 
-@pytest.fixture(scope="session")
-def client(rig):
-    """A client that works in the background, as somebody else would."""
-    with Client(rig.url("service"), API_KEY) as found:
-        yield found
+@pytest.fixture
+def rig(stage):
+    """The processes; calls go well again afterwards."""
+    yield stage[0]
+    mend(stage[0])
+
+
+@pytest.fixture
+def client(stage):
+    """The client in the background: whoever else works with the installation."""
+    return stage[1]
 
 
 @pytest.fixture(scope="session")
