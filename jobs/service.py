@@ -66,7 +66,7 @@ NO_TRACE: Final = Trace()
 ANY: Final = JobFilter()
 COUNTED_SECONDS: Final = 10.0
 """Where counting all jobs takes long, it is done this seldom."""
-_DEAR_SECONDS: Final = 0.05
+_DEAR_SECONDS: Final = 0.02
 _TRIES: Final = 3
 NO_WISHES: Final = Wishes()
 Done = TypeVar("Done")
