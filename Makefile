@@ -74,7 +74,7 @@ docs: $(READY) ## write the generated parts of docs/ again (states, settings, co
 ##@ Now and then
 
 .PHONY: browser
-browser: $(READY) ## look at the page in a real Chromium (CHROMIUM=/path names it); keeps build/screenshots/
+browser: $(BROWSER) ## look at the page in a real Chromium (CHROMIUM=/path names it); keeps build/screenshots/
 	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 .PHONY: explore
