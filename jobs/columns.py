@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, Uuid
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, String, Uuid
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeDecorator
 
@@ -47,3 +47,6 @@ Identifier = Uuid(as_uuid=False)
 
 RowNumber = BigInteger().with_variant(Integer(), "sqlite")
 """An automatic row number: SQLite counts only what it calls INTEGER PRIMARY KEY."""
+
+LabelText = String().with_variant(postgresql.VARCHAR(collation="C"), "postgresql")
+"""Text that sorts byte by byte, so that an index finds all that begins alike, whatever the database's own collation."""

@@ -6,7 +6,7 @@ came of it are given back; and creates that were about to be sent are waited for
 pause acknowledged. What waits is kept, what is in flight is finished and recorded; deletes go on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -25,6 +25,7 @@ LATEST_SEND: Final = timedelta(seconds=10)
 connecting. A test holds it to the worker's own durations."""
 EVERYTHING: Final = "everything"
 LOOK_SECONDS: Final = 0.05
+_NAMED: Final = 50
 _LOOKS: Final = int((LATEST_SEND.total_seconds() + 5) / LOOK_SECONDS)
 _WAITING: Final = frozenset({State.SUBMITTED, State.QUEUED, State.DISPATCHED})
 _IN_FLIGHT: Final = frozenset({State.CREATING, State.UNCERTAIN})
@@ -226,3 +227,52 @@ def _others(tx: Transaction, scope: Scope) -> list[str]:
 def account_exists(tx: Transaction, account_id: str) -> bool:
     """Whether there is such an account."""
     return tx.execute(select(accounts.c.id).where(accounts.c.id == account_id)).first() is not None
+
+
+# What is paused ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AccountHold:
+    """An account, and what keeps it from being created in: a person since ``held_at``, the API since ``paused_at``."""
+
+    id: str
+    held_at: datetime | None
+    paused_at: datetime | None
+    paused_code: str | None
+    paused_reason: str | None
+
+
+@dataclass(frozen=True)
+class FleetHold:
+    """A fleet that a person has paused."""
+
+    id: str
+    name: str
+    held_at: datetime
+
+
+@dataclass(frozen=True)
+class Held:
+    """Everything that is paused, and what could be."""
+
+    everything: datetime | None
+    accounts: tuple[AccountHold, ...]
+    """All of them, paused or not."""
+    fleets: tuple[FleetHold, ...]
+    """Some of those that are paused, the newest first."""
+
+
+def held(tx: Transaction, account_ids: Sequence[str], tenant: str) -> Held:
+    """Return what is paused: everything, each of some accounts, and fleets of a tenant."""
+    mine = [accounts.c[name] for name in AccountHold.__dataclass_fields__]
+    rows = tx.execute(select(*mine).where(accounts.c.id.in_(account_ids)).order_by(accounts.c.id))
+    theirs = select(fleets.c.id, fleets.c.name, fleets.c.held_at)
+    theirs = theirs.where(fleets.c.tenant_id == tenant, fleets.c.held_at.is_not(None))
+    return Held(
+        everything=tx.execute(select(installation.c.held_at)).scalar(),
+        accounts=tuple(AccountHold(*row) for row in rows),
+        fleets=tuple(
+            FleetHold(*row) for row in tx.execute(theirs.order_by(fleets.c.id.desc()).limit(_NAMED))
+        ),
+    )

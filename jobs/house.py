@@ -14,7 +14,7 @@ from jobs.database import Transaction
 from jobs.estimate import USUAL_BOOT_SECONDS
 from jobs.identity import new_installation_id
 from jobs.queries import CATALOG_KINDS
-from jobs.records import accounts, catalogs, chores, installation, jobs, rate_windows, tenants
+from jobs.records import accounts, catalogs, chores, installation, jobs, rate_windows, tenants, workers
 from jobs.states import State
 
 BACKWARD: Final = timedelta(seconds=5)
@@ -22,6 +22,8 @@ BACKWARD: Final = timedelta(seconds=5)
 LEASE_CEILING: Final = timedelta(minutes=5)
 """The longest lease and the longest wait for a window that anything asks for."""
 _UNSETTLED: Final = (State.UNCERTAIN.value, State.BOOTING.value)
+FORGOTTEN: Final = timedelta(days=1)
+"""A worker that died is shown for so long."""
 ASLEEP: Final = timedelta(seconds=60)
 """A database on which no worker's loop ran for so long may be a restored one: it begins a new epoch."""
 
@@ -56,7 +58,7 @@ def _timeline(tx: Transaction) -> str | None:
     return found
 
 
-def heartbeat(tx: Transaction) -> bool:
+def heartbeat(tx: Transaction, worker: str | None = None) -> bool:
     """Note that a worker's loop runs; True: a new epoch begins, and admission waits for reconcile.
 
     A restored backup always has an old heartbeat; a promoted standby has another timeline. Either may have forgotten
@@ -70,7 +72,20 @@ def heartbeat(tx: Transaction) -> bool:
     fresh = moved or tx.now - house.alive_at > ASLEEP
     epoch = house.epoch + 1 if fresh else house.epoch
     tx.execute(update(installation).values(alive_at=tx.now, timeline=timeline or house.timeline, epoch=epoch))
+    if worker is not None:
+        _note_worker(tx, worker)
     return bool(fresh)
+
+
+def _note_worker(tx: Transaction, name: str) -> None:
+    if not tx.execute(update(workers).where(workers.c.name == name).values(seen_at=tx.now)).rowcount:
+        tx.insert_missing(workers, {"name": name, "started_at": tx.now, "seen_at": tx.now})
+        tx.execute(delete(workers).where(workers.c.seen_at < tx.now - FORGOTTEN))
+
+
+def leave(tx: Transaction, worker: str) -> None:
+    """Note that a worker has ended as it should."""
+    tx.execute(delete(workers).where(workers.c.name == worker))
 
 
 def _rewind(tx: Transaction) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, select, text
+from sqlalchemy import ColumnElement, FromClause, Select, and_, exists, func, select, text
 
 from jobs import spend, tenants
 from jobs.alarms import alarms
@@ -166,13 +166,13 @@ def _named(ref: str, tenant: str, *columns: Any) -> Select[Any] | None:  # noqa:
         return None  # no name holds it, and PostgreSQL refuses to look for it
     as_one = as_id(ref)
     which = fleets.c.name == ref if as_one is None else fleets.c.id == as_one
-    own = select(*columns).where(fleets.c.tenant_id == tenant, which)
+    own = select(*columns).where(fleets.c.tenant_id == tenant, fleets.c.retired_at.is_(None), which)
     return own.order_by(fleets.c.id.desc()).limit(1)
 
 
 def list_fleets(tx: Transaction, *, tenant: str, limit: int, after: str | None = None) -> list[FleetView]:
     """Return a tenant's fleets, newest first, those older than the fleet with id ``after``."""
-    statement = select(*_FLEET_COLUMNS).where(fleets.c.tenant_id == tenant)
+    statement = select(*_FLEET_COLUMNS).where(fleets.c.tenant_id == tenant, fleets.c.retired_at.is_(None))
     if after is not None:
         statement = statement.where(fleets.c.id < after)
     return _fleet_views(tx, statement.order_by(fleets.c.id.desc()).limit(limit))
@@ -216,10 +216,11 @@ def job_view(row: Any, paused: Mapping[str, ErrorView], now: datetime) -> JobVie
     )
 
 
-def job_rows() -> Select[Any]:
-    """Return the statement that selects what :func:`job_view` needs."""
+def job_rows(of: FromClause = jobs) -> Select[Any]:
+    """Return the statement that selects what :func:`job_view` needs, of all jobs or of those that ``of`` selects."""
     more = (fleets.c.name.label("fleet_name"), fleets.c.held_at.label("fleet_held_at"))
-    return select(jobs, *more).join(fleets, fleets.c.id == jobs.c.fleet_id)
+    shown = select(of, *more).join(fleets, fleets.c.id == of.c.fleet_id)
+    return shown.where(fleets.c.retired_at.is_(None))
 
 
 def find_job(tx: Transaction, job_id: str, *, tenant: str) -> JobView | None:
@@ -240,10 +241,16 @@ def job_detail(tx: Transaction, job: JobView) -> JobDetail:
     return JobDetail(job, tuple(lines), _asked(tx, job.id))
 
 
-def _asked(tx: Transaction, job_id: str) -> Asked:
+def request_of(tx: Transaction, job_id: str) -> Mapping[str, Any]:
+    """Return the group that a job was made from, as its row keeps it: without secrets, which are only named."""
     joined = select(fleets.c.groups, jobs.c.group_index).join(jobs, jobs.c.fleet_id == fleets.c.id)
     groups, position = tx.execute(joined.where(jobs.c.id == job_id)).one()
-    group = GroupRequest.restore(groups[position])
+    group: Mapping[str, Any] = groups[position]
+    return group
+
+
+def _asked(tx: Transaction, job_id: str) -> Asked:
+    group = GroupRequest.restore(request_of(tx, job_id))
     return Asked(types_of(group), regions_of(group), spread=group.regions is not None)
 
 

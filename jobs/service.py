@@ -42,7 +42,7 @@ from jobs.fleets import Draft, Guards, Trace
 from jobs.holds import HoldView, Scope
 from jobs.identity import new_id
 from jobs.labels import labels_of
-from jobs.listing import JobFilter
+from jobs.listing import JobFilter, JobPage, Sort
 from jobs.picks import Pick, UnknownJobError
 from jobs.places import Places
 from jobs.plan import Plan
@@ -465,6 +465,10 @@ class Service:
 
     # Read ------------------------------------------------------------------------------------------------------------
 
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction that reads, for what a page shows together: all of it as it stood at one moment."""
+        return self._database.read()
+
     def fleet(self, ref: str, tenant: str) -> FleetView:
         """Return a fleet by its id, or the newest of that name. Raises NotFound, or FleetRefused."""
         with self._database.read() as tx:
@@ -524,6 +528,19 @@ class Service:
             where = replace(where, fleet_id=self._fleet_id(fleet, tenant))
         with self._database.read() as tx:
             return listing.list_jobs(tx, tenant=tenant, where=where, limit=limit, after=after)
+
+    def job_page(
+        self,
+        tenant: str,
+        where: JobFilter = ANY,
+        *,
+        sort: Sort | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> JobPage:
+        """Return jobs that follow the place ``after``, and where to go on. It looks at so many rows and no more."""
+        with self._database.read() as tx:
+            return listing.job_page(tx, tenant=tenant, where=where, limit=limit, after=after, sort=sort)
 
     def iter_jobs(self, tenant: str, where: JobFilter = ANY) -> Iterator[JobView]:
         """Yield every job, in chunks, so that a million rows need no memory."""

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Column, Index, LargeBinary, MetaData, Text, text
 from sqlmodel import Field, SQLModel
 
-from jobs.columns import Identifier, JsonDocument, RowNumber, UtcDateTime
+from jobs.columns import Identifier, JsonDocument, LabelText, RowNumber, UtcDateTime
 from jobs.states import State
 
 metadata: MetaData = SQLModel.metadata
@@ -53,6 +53,18 @@ class Installation(SQLModel, table=True):
     alive_at: datetime = Field(sa_type=UtcDateTime)
     """When a worker's loop last ran on this database."""
     created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class WorkerProcess(SQLModel, table=True):
+    """A worker process whose loop runs, or ran lately."""
+
+    __tablename__ = "workers"
+
+    name: str = Field(primary_key=True)
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    """When its loop first ran."""
+    seen_at: datetime = Field(sa_type=UtcDateTime)
+    """When its loop last ran."""
 
 
 class Tenant(SQLModel, table=True):
@@ -287,6 +299,8 @@ class Job(SQLModel, table=True):
             "expires_at",
             where="expires_at IS NOT NULL AND state IN ('booting','running','failed')",
         ),
+        _partial("ix_jobs_ipv4", "ipv4", where="ipv4 IS NOT NULL"),
+        _partial("ix_jobs_ipv6", "ipv6", where="ipv6 IS NOT NULL"),
         _partial("ix_jobs_paid_for", "fleet_id", where=PAID_FOR),
         _partial(
             "ix_jobs_released",
@@ -302,7 +316,7 @@ class Job(SQLModel, table=True):
     position: int
     """Index in the fleet, from 1."""
     group_index: int = 0
-    label: str
+    label: str = Field(sa_type=LabelText)
     type: str
     region: str
     image: str | None = None

@@ -380,7 +380,10 @@ class Client:
         after: str | None = None,
         **where: str | None,
     ) -> Page:
-        """Return one page of jobs. ``where``: state, label, region, type, tag, error_code, since, fields."""
+        """Return one page of jobs, which may hold fewer than ``limit`` although there is a next one.
+
+        ``where``: state, label, region, type, tag, error_code, since, q (a search), sort, fields.
+        """
         return self._send(calls.jobs(fleet=fleet, limit=limit, after=after, **where))
 
     def jobs(

@@ -110,6 +110,14 @@ class Loop:
             self._stopping.wait(pause)
             self._wake.wait(delay - pause)
             self._wake.clear()
+        self._leave()
+
+    def _leave(self) -> None:
+        try:
+            with self._database.write() as tx:
+                house.leave(tx, self._engine.actor)
+        except Exception as error:  # noqa: BLE001 - it is forgotten after a day
+            self._log.warning("the worker could not say that it leaves", error=type(error).__name__)
 
     def prepare(self) -> None:
         """Make sure that the account, the token, their windows and the chores have rows."""
@@ -136,7 +144,7 @@ class Loop:
         if self._beaten is not None and now - self._beaten < self._engine.pace.heartbeat.total_seconds():
             return
         with self._database.write() as tx:
-            if house.heartbeat(tx):
+            if house.heartbeat(tx, self._engine.actor):
                 self._log.warning("a new epoch begins: admission waits for reconcile")
                 for engine in self._engines:
                     chores.hasten(tx, f"reconcile:{engine.identity.account_id}", tx.now)

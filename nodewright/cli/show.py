@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from jobs.listing import Sort
 from nodewright.cli.fleets import fleet_document
 from nodewright.cli.options import Csv, Json, connect
 from nodewright.cli.output import (
@@ -81,6 +82,17 @@ def jobs(
     *,
     fleet: Annotated[str | None, typer.Option(metavar="ID|NAME", help="Only this fleet's.")] = None,
     state: Annotated[str | None, typer.Option(metavar="STATE", help="Only those in this state.")] = None,
+    search: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Only those whose label begins so, or with this id, instance id or IP address.",
+        ),
+    ] = None,
+    sort: Annotated[
+        Sort | None,
+        typer.Option(help="The order, if not a fleet's own or the newest first.", show_default=False),
+    ] = None,
     limit: Limit = None,
     json: Json = False,
     csv: Csv = False,
@@ -89,7 +101,7 @@ def jobs(
     if json and csv:
         raise BadInput("--json and --csv: choose one of them")
     with connect() as client:
-        found = client.jobs(fleet=fleet, state=state, limit=limit)
+        found = client.jobs(fleet=fleet, state=state, q=search, sort=sort, limit=limit)
         if json:
             print_job_json(found)
         elif csv:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import IntegrityError
 
-from jobs.listing import JobFilter, is_place, place_of
+from jobs.listing import JobFilter, JobPage, Sort, is_place
 from jobs.requests import nearest, printable
 from jobs.states import State
 from nodewright import answers as shapes
@@ -58,6 +58,14 @@ Label = Annotated[str | None, _text("The instance's label, exactly.")]
 Region = Annotated[str | None, _text("The region's id.")]
 Type = Annotated[str | None, _text("The plan's id.")]
 Tag = Annotated[str | None, _text("A tag that the fleet's document gives the job.")]
+Search = Annotated[
+    str | None,
+    _text("What a label begins with; or the id of a job or of an instance, or an instance's IP address."),
+]
+Order = Annotated[
+    Sort | None,
+    Query(description="The order. Without it a fleet's jobs come by position, others the newest first."),
+]
 ErrorCode = Annotated[str | None, _text("Why it ended or waits.")]
 _DAY: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME: Final = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
@@ -86,10 +94,15 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - one parameter per filter
     error_code: ErrorCode = None,
     since: Since = None,
     fields: Fields = None,
+    q: Search = None,
+    sort: Order = None,
     limit: Limit = 100,
     after: After = None,
 ) -> JSONResponse:
-    """List jobs: a fleet's by position, else the newest first. Pages stay stable while jobs are added."""
+    """List jobs: a fleet's by position, else the newest first. Pages stay stable while jobs are added.
+
+    A page looks at 50,000 jobs at most. It may hold fewer than `limit`, or none, and still have a `next`.
+    """
     wanted = _fields(fields)
     where = JobFilter(
         state=state,
@@ -99,22 +112,26 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - one parameter per filter
         tag=tag,
         error_code=error_code,
         since=moment_of(since),
+        q=q,
     )
-    asked = {**where.to_json(), **({} if fleet is None else {"fleet": fleet})}
+    more = {"fleet": fleet, "sort": sort}
+    asked = {**where.to_json(), **{name: value for name, value in more.items() if value is not None}}
     place = unseal(after, asked)
     if fleet is not None:
         # A cursor stays with its fleet, also when a newer one of the same name has come since.
         fleet_id, _, place = place.partition(" ") if place is not None else (fleet, "", None)
         where = replace(where, fleet_id=deps.service.fleet(fleet_id, key.tenant).id)
-    if place is not None and not is_place(place, where):
+    if place is not None and not is_place(place, where, sort):
         raise not_ours(after or "")
-    found = deps.service.jobs(key.tenant, where, limit=limit + 1, after=place)
-    more = None
-    if len(found) > limit:
-        at = place_of(found[limit - 1], where)
-        more = seal(at if where.fleet_id is None else f"{where.fleet_id} {at}", asked)
-    rows = [job.to_json() for job in found[:limit]]
-    return JSONResponse({"jobs": [_only(row, wanted) for row in rows], "next": more})
+    page = deps.service.job_page(key.tenant, where, sort=sort, limit=limit, after=place)
+    rows = [job.to_json() for job in page.jobs]
+    return JSONResponse({"jobs": [_only(row, wanted) for row in rows], "next": _cursor(page, where, asked)})
+
+
+def _cursor(page: JobPage, where: JobFilter, asked: dict[str, str]) -> str | None:
+    if page.next is None:
+        return None
+    return seal(page.next if where.fleet_id is None else f"{where.fleet_id} {page.next}", asked)
 
 
 def moment_of(text: str | None) -> datetime | None:

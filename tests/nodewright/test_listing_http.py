@@ -34,6 +34,10 @@ def labels(http, **params):
         ({"state": "queued", "fleet": "back"}, ["back-0001"]),
         ({"since": "2020-01-01", "fleet": "back"}, ["back-0001"]),
         ({"since": "2999-01-01T00:00:00Z"}, []),
+        ({"q": "front", "sort": "oldest"}, ["front-0001", "front-0002", "front-0003"]),
+        ({"q": "0001"}, []),
+        ({"sort": "label"}, ["back-0001", "front-0001", "front-0002", "front-0003"]),
+        ({"sort": "newest", "fleet": "front"}, ["front-0003", "front-0002", "front-0001"]),
         ({"since": "2999-01-01T00:00:00+05:00"}, []),
     ],
 )

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from jobs.database import Database
 from jobs.documents import load_document
+from jobs.remedies import ENDED, WAITING
 from jobs.requests import FLEET_FIELDS, GROUP_FIELDS
 from jobs.schema import upgrade
 from jobs.states import State
@@ -191,6 +192,8 @@ FIXED = (
 )
 """What callers were promised; these names never change."""
 
+REMEDIES = {**ENDED, **WAITING}
+
 CODE_AT = {"Reason": 0, "Why": 0, "Verdict": 0, "Alarm": 0, "Problem": 2}
 """Where the code stands among the arguments of what carries one."""
 CODE = re.compile(r"[a-z]+(_[a-z]+)*")
@@ -225,6 +228,16 @@ def _used_codes():
 def test_every_code_that_is_used_is_documented():
     """A code that errors.md does not explain fails the build."""
     assert _used_codes() - _first_column("reference/errors.md") == set()
+
+
+def test_every_code_of_a_job_has_a_remedy():
+    """What people are told to do about a code is what errors.md says, of every code that a job can carry."""
+    words = (DOCS / "reference/errors.md").read_text().partition("## Alarms")[0]
+    documented = dict(re.findall(r"^\| `([a-z_]+)` \| .* \| (.*) \|$", words, re.MULTILINE))
+
+    assert {**REMEDIES, **documented} == REMEDIES
+    assert set(FIXED) <= set(ENDED)
+    assert set(REMEDIES) - set(documented) == {"boot_failed"}, "it is reserved"
 
 
 def test_every_fixed_code_is_documented():

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from jobs.columns import Identifier, JsonDocument, RowNumber, UtcDateTime
+from jobs.columns import Identifier, JsonDocument, LabelText, RowNumber, UtcDateTime
 
 revision = "0001"
 down_revision = None
@@ -73,6 +73,13 @@ def upgrade() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.CheckConstraint("row = 1", name=op.f("ck_installation_one_row")),
         sa.PrimaryKeyConstraint("row", name=op.f("pk_installation")),
+    )
+    op.create_table(
+        "workers",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("started_at", UtcDateTime(), nullable=False),
+        sa.Column("seen_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_workers")),
     )
     op.create_table(
         "job_events",
@@ -220,7 +227,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.String(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("group_index", sa.Integer(), nullable=False),
-        sa.Column("label", sa.String(), nullable=False),
+        sa.Column("label", LabelText, nullable=False),
         sa.Column("type", sa.String(), nullable=False),
         sa.Column("region", sa.String(), nullable=False),
         sa.Column("image", sa.String(), nullable=True),
@@ -322,6 +329,14 @@ def upgrade() -> None:
             sqlite_where=sa.text("state IN ('uncertain','booting','deleting')"),
             postgresql_where=sa.text("state IN ('uncertain','booting','deleting')"),
         )
+        for name in ("ipv4", "ipv6"):
+            batch_op.create_index(
+                f"ix_jobs_{name}",
+                [name],
+                unique=False,
+                sqlite_where=sa.text(f"{name} IS NOT NULL"),
+                postgresql_where=sa.text(f"{name} IS NOT NULL"),
+            )
         batch_op.create_index(
             "ix_jobs_paid_for",
             ["fleet_id"],
@@ -598,6 +613,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_job_events_job_id_id")
 
     op.drop_table("job_events")
+    op.drop_table("workers")
     op.drop_table("installation")
     op.drop_table("refused_messages")
     op.drop_table("chores")

@@ -1,0 +1,269 @@
+"""One fleet: how it stands, what failed and what to do, how it went, each job's timeline, its jobs, its facts."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from markupsafe import Markup
+
+from jobs import overview
+from jobs.history import History, Moment
+from jobs.listing import JobFilter
+from jobs.overview import FailureGroup, Span
+from jobs.states import PENDING, State
+from jobs.views import FleetView
+from nodewright.page import pictures
+from nodewright.page.pictures import Row, Sample, Scale, Stretch
+from nodewright.page.shown import Asked, Shown
+from nodewright.page.views import telling
+from nodewright.page.views.filters import position_in, state_in
+from nodewright.page.views.rendering import environment, known, link, parts
+from nodewright.service.deps import ServiceDeps
+from nodewright.words import duration
+
+_NAMED: Final = 4
+"""So many causes are named in the first sentence."""
+JOBS: Final = 25
+"""Rows of the table."""
+LINES: Final = 500
+"""Rows of the timeline."""
+CHUNK: Final = 50
+"""Rows of the timeline that are one part: those in which nothing happens any more are not sent again."""
+POINTS: Final = 60
+_LONGER: Final = 2.0
+"""A history that is so much longer than what its jobs' lines show has a scale of its own."""
+_PHASES: Final = ("running", "booting", "creating", "waiting", "failed", "ended")
+"""From the bottom of the picture up."""
+_AT_WORK: Final = frozenset({*PENDING, State.DELETING})
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why some jobs of a fleet failed, and what can be done for them."""
+
+    group: FailureGroup
+    jobs: str
+    """Where they are listed."""
+
+    @property
+    def retriable(self) -> int:
+        """How many of them can be retried."""
+        return self.group.count - self.group.rejected
+
+
+def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
+    """Show one fleet."""
+    tenant = asked.visitor.tenant
+    fleet = deps.service.fleet(asked.path["ref"], tenant)
+    windows = deps.service.status(asked.visitor.part).windows
+    state, after = state_in(asked.query), position_in(asked.query, "after")
+    begin = max((position_in(asked.query, "line") or 1) - 1, 0) // LINES * LINES
+    where = JobFilter(fleet_id=fleet.id, state=state)
+    page = deps.service.job_page(tenant, where, limit=JOBS, after=None if after is None else str(after))
+    with deps.service.reading() as tx:
+        groups = overview.failures(tx, fleet.id)
+        past = overview.history(tx, fleet.id, POINTS)
+        lines = overview.spans(tx, fleet.id, limit=LINES, after=begin)
+        now = tx.now
+    whole = sum(fleet.states.values())
+    here = f"/fleets/{fleet.id}"
+    made = parts(
+        "fleet.html",
+        asked,
+        now,
+        fleet=fleet,
+        here=here,
+        sentence=telling.state_of(fleet),
+        reason_line=because(groups),
+        pace=None if fleet.held_at else telling.pace_of(fleet, windows),
+        causes=[Cause(group, listing(fleet, State.FAILED, group.code)) for group in groups],
+        waiting=sum(fleet.states.get(name, 0) for name in telling.KINDS["waiting"]),
+        cancellable=sum(fleet.states.get(name, 0) for name in _CANCELLABLE),
+        failed=fleet.states.get(State.FAILED, 0),
+        past=past,
+        past_picture=history_picture(past, history_scale(past)),
+        phases=phases_in(past),
+        past_rows=table_of(past),
+        chips={name: link(here, state=name) for name in fleet.states},
+        chosen=None if state is None else state.value,
+        jobs=page.jobs,
+        first=link(here, state=state) if after else None,
+        more=link(here, state=state, after=page.next) if page.next else None,
+        all_jobs=link("/jobs", fleet=fleet.id, state=state),
+        facts=facts_of(fleet),
+        whole=whole,
+        lines=(begin + 1, begin + len(lines)),
+        lines_before=link(here, line=str(begin - LINES + 1)) if begin else None,
+        lines_after=link(here, line=str(begin + LINES + 1)) if begin + len(lines) < whole else None,
+    )
+    return Shown(f"Fleet {fleet.name}", _in_order(made, timelines(fleet, lines, history_scale(past), now)))
+
+
+def _in_order(made: Mapping[str, str], rows: Mapping[str, str]) -> dict[str, str]:
+    """Return the parts with the timeline's rows where they belong."""
+    found: dict[str, str] = {}
+    for name, html in made.items():
+        found[name] = html
+        if name == "timeline":
+            found |= rows
+    return found
+
+
+_CANCELLABLE: Final = (*telling.KINDS["waiting"], State.CREATING, State.UNCERTAIN)
+
+
+def listing(fleet: FleetView, state: State | None, code: str | None) -> str:
+    """Return where some jobs of a fleet are listed."""
+    return link("/jobs", fleet=fleet.id, state=state, error_code=code)
+
+
+def because(groups: Sequence[FailureGroup]) -> str:
+    """Return why jobs failed, in a few words."""
+    return ", ".join(f"{group.count:,} {telling.cause(group.code)}" for group in groups[:_NAMED])
+
+
+# How it went ---------------------------------------------------------------------------------------------------------
+
+
+def history_picture(past: History, span: Scale | None) -> Markup | None:
+    """Return the states over time; None: there is nothing to see yet."""
+    if span is None:
+        return None
+    samples = [Sample(point.at, {name: getattr(point, name) for name in _PHASES}) for point in past.points]
+    most = max(point.total for point in past.points)
+    return pictures.area(samples, _PHASES, span, most) + pictures.axis(span)
+
+
+def history_scale(past: History) -> Scale | None:
+    """Return the time that a history spans; None: none yet."""
+    if len(past.points) < 2 or past.points[-1].at - past.points[0].at < timedelta(seconds=1):  # noqa: PLR2004 - a line
+        return None
+    return pictures.scale(past.points[0].at, past.points[-1].at)
+
+
+def phases_in(past: History) -> list[str]:
+    """Return what jobs were ever seen to do, for the legend."""
+    return [name for name in _PHASES if any(getattr(point, name) for point in past.points)]
+
+
+def table_of(past: History) -> Sequence[Moment]:
+    """Return the moments of the table beside the picture: a dozen, the last among them."""
+    step = max(len(past.points) // 12, 1)
+    return past.points[::-1][::step][::-1]
+
+
+# Timelines -----------------------------------------------------------------------------------------------------------
+
+
+def timelines(
+    fleet: FleetView, spans: Sequence[Span], whole: Scale | None, now: datetime
+) -> dict[str, str]:
+    """Return the timeline's parts: the axis, then the rows, some at a time. Its scale is the history's where it can."""
+    if not spans:
+        return {}
+    scale = scale_of(spans, now)
+    if whole is not None and whole.begin <= scale.begin and whole.seconds < _LONGER * scale.seconds:
+        scale = whole
+    shown_now = pictures.grain(scale, now)
+    rows = [row_of(span, scale, shown_now) for span in spans]
+    found = {"timeline-axis": _plot("axis", pictures.axis(scale))}
+    for begin in range(0, len(rows), CHUNK):
+        picture = pictures.gantt(rows[begin : begin + CHUNK], scale, many=len(rows))
+        words = f"Jobs {spans[begin].position} to {spans[min(begin + CHUNK, len(rows)) - 1].position} of {fleet.name}"
+        found[f"timeline-{begin // CHUNK + 1}"] = _plot("rows", picture, words)
+    return found
+
+
+def _plot(kind: str, picture: Markup, words: str = "") -> str:
+    macro = environment().globals["ui"]
+    return str(macro.plot(kind, picture, words))  # type: ignore[attr-defined]  # a template's macros are its module's
+
+
+def scale_of(spans: Sequence[Span], now: datetime) -> Scale:
+    """Return the time that the rows span: until now where something is under way, else until the last one was up."""
+    begin = min(span.submitted_at for span in spans)
+    if any(span.state in _AT_WORK for span in spans):
+        return pictures.scale(begin, now)
+    last = max((moment for span in spans for moment in _moments(span)), default=now)
+    return pictures.scale(begin, min(last, now))
+
+
+def _moments(span: Span) -> Iterator[datetime]:
+    """Yield the moments that a row should show; when it was deleted, perhaps weeks later, is none of them."""
+    yield from (one for one in (span.submitted_at, span.sent_at, span.created_at, span.running_at) if one)
+    if span.ended_at is not None and span.state in {State.FAILED, State.REJECTED} and span.running_at is None:
+        yield span.ended_at
+
+
+def row_of(span: Span, scale: Scale, now: datetime) -> Row:
+    """Return a job's line."""
+    return Row(span.label, words_of(span), f"/jobs/{span.id}", tuple(_stretches(span, scale.end, now)))
+
+
+_LAST_KIND: Final[Mapping[str, str]] = {
+    State.CREATING: "creating",
+    State.UNCERTAIN: "uncertain",
+    State.BOOTING: "booting",
+    State.RUNNING: "running",
+    State.DELETING: "ended",
+}
+
+
+def _stretches(span: Span, end: datetime, now: datetime) -> Iterator[Stretch]:
+    """Yield how the job spent its time; what it is now lasts until now, and what it came to until the end."""
+    steps = [("waiting", span.submitted_at)]
+    steps += [
+        (kind, at)
+        for kind, at in (("creating", span.sent_at), ("booting", span.created_at), ("running", span.running_at))
+        if at is not None
+    ]
+    if span.state == State.UNCERTAIN and steps[-1][0] == "creating":
+        steps[-1] = ("uncertain", steps[-1][1])
+    elif span.state in _WAITS:
+        steps = steps[:1]
+    closing = {State.FAILED: "failed", State.REJECTED: "failed"}.get(State(span.state), "ended")
+    if span.ended_at is not None and span.state in _OVER:
+        steps.append((closing, span.ended_at))
+    stops = [*(at for _, at in steps[1:]), now if span.state in _AT_WORK else end]
+    for (kind, begin), stop in zip(steps, stops, strict=True):
+        if stop > begin or kind == "failed":
+            yield Stretch(kind, begin, stop)
+
+
+_WAITS: Final = frozenset(telling.KINDS["waiting"])
+_OVER: Final = frozenset({State.FAILED, State.REJECTED, State.CANCELLED, State.DELETED})
+
+
+def words_of(span: Span) -> str:
+    """Return a job's line in words."""
+    took = span.ended_at if span.state in _OVER else span.running_at
+    after = "" if took is None else f" after {duration((took - span.submitted_at).total_seconds())}"
+    why = f": {span.error_code}" if span.error_code else ""
+    return f"{span.label} {span.state}{after}{why}"
+
+
+# Facts ---------------------------------------------------------------------------------------------------------------
+
+
+def facts_of(fleet: FleetView) -> list[tuple[str, object]]:
+    """Return what was asked for the fleet as a whole, and what it costs."""
+    spend = fleet.spend
+    cost = f"{telling.usd(spend.hourly_microusd)} an hour now, {telling.usd(spend.spent_microusd)} so far"
+    if spend.wasted_microusd:
+        cost += f", {telling.usd(spend.wasted_microusd)} of that for instances that failed"
+    return known(
+        [
+            ("id", fleet.id),
+            ("instances", f"{fleet.count:,}"),
+            ("cost", cost),
+            ("request", fleet.request_id),
+            ("trace", fleet.traceparent),
+            ("boot timeout", _seconds(fleet.boot_timeout_seconds)),
+            ("time to live", _seconds(fleet.ttl_seconds)),
+        ]
+    )
+
+
+def _seconds(value: int | None) -> str | None:
+    return None if value is None else duration(value)
