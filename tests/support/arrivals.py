@@ -84,7 +84,7 @@ def _live(
     usual: dict[str, Any], *, at: datetime, until: datetime, dice: Random, failure: Failure | None
 ) -> _Life:
     number, position = dice.randrange(10**9), usual["position"]
-    name = {"id": new_id(at, dice), "submitted_at": at, "token_id": TOKEN}
+    name = {"id": new_id(at + timedelta(milliseconds=position), dice), "submitted_at": at, "token_id": TOKEN}
     life = _Life({**_LEFT, **usual, **name}, until)
     life.step(at, "validated", State.QUEUED, by=ACTOR)
     turn, place = divmod(position - 1, WINDOW)
