@@ -60,6 +60,12 @@ def under_way(look):
     return arrive(look.database, "web", 500, at=look.now - 3.5 * MINUTE, until=look.now, failures=failures)
 
 
+@pytest.fixture
+def morning_after_too(look):
+    """Another fleet, which is up."""
+    return arrive(look.database, "db", 2, at=look.now - HOUR, until=look.now - MINUTE)
+
+
 def _forms(markup):
     """Return what each form sends, by where it is sent and what its button says."""
     found = {}
@@ -204,6 +210,19 @@ def test_who_may_not_act_is_shown_no_button(look, morning_after, scopes):
         with look.deps.service.reading() as tx:
             job = tx.execute(jobs.select().limit(1)).first().id
         assert not _forms(look.markup(view, ref=morning_after, job_id=job)), view
+
+
+def test_what_holds_a_fleet_up_is_said_there(look, under_way, morning_after_too):
+    """A fleet that waits says what it waits for: a paused account, no worker. One that has settled need not know."""
+    with look.database.write() as tx:
+        why = {"paused_at": tx.now, "paused_code": "unauthorized", "paused_reason": "Invalid Token"}
+        tx.execute(update(accounts).values(**why))
+
+    state = text_of(look.show(FLEET, ref=under_way).parts["state"])
+
+    assert "account default is paused: Invalid Token" in state
+    assert "What to do: set a token that the API accepts" in state
+    assert "Invalid Token" not in look.read(FLEET, ref=morning_after_too)
 
 
 def test_how_it_went_is_a_picture_and_a_table(look, morning_after):
@@ -508,7 +527,10 @@ def test_the_limits_say_what_is_spent_and_what_comes_next(look, under_way):
         tx.execute(update(rate_windows).values(**spent, refused=2, refused_at=tx.now - HOUR))
     parts = look.show("/limits").parts
 
-    assert "20 of 20 in 15 s opens in 10 s 11:00:00 2 ever" in text_of(parts["windows"])
+    assert (
+        "20 of 20 in 15 s opens in 10 s 80 ms later than the limit says, for the network's sake 11:00:00 2 ever"
+        in text_of(parts["windows"])
+    )
     assert "280 creates in the last 10 min, in 14 windows; 20 of 20 in the fullest" in text_of(
         parts["lately"]
     )

@@ -12,7 +12,7 @@ from jobs.history import History, Moment
 from jobs.listing import JobFilter
 from jobs.overview import FailureGroup, Span
 from jobs.states import PENDING, State
-from jobs.views import FleetView, WindowView
+from jobs.views import FleetView, Status
 from nodewright.page import pictures
 from nodewright.page.pictures import Row, Sample, Scale, Stretch
 from nodewright.page.shown import Asked, Shown
@@ -38,6 +38,19 @@ _LONGER: Final = 2.0
 _PHASES: Final = ("running", "booting", "creating", "waiting", "failed", "ended")
 """From the bottom of the picture up."""
 _AT_WORK: Final = frozenset({*PENDING, State.DELETING})
+_HOLDING_UP: Final = frozenset(
+    {
+        "no_worker",
+        "paused",
+        "unauthorized",
+        "missing_scope",
+        "account_limit",
+        "api_failing",
+        "token_refused",
+        "parked",
+    }
+)
+"""Alarms that say why a fleet does not go on."""
 _CANCELLABLE: Final = (*telling.KINDS["waiting"], State.CREATING, State.UNCERTAIN)
 
 
@@ -58,8 +71,8 @@ class Cause:
 def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
     """Show one fleet."""
     fleet = deps.service.fleet(asked.path["ref"], asked.visitor.tenant)
-    waiting = _count(fleet, telling.KINDS["waiting"])
-    windows = deps.service.status(asked.visitor.part).windows if waiting else ()
+    busy = any(fleet.states.get(name) for name in _AT_WORK)
+    status = deps.service.status(asked.visitor.part) if busy else None
     begin = max((position_in(asked.query, "line") or 1) - 1, 0) // LINES * LINES
     table = _table(deps, asked, fleet)
     with deps.service.reading() as tx:
@@ -67,13 +80,12 @@ def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
         past = overview.history(tx, fleet.id, POINTS)
         lines = overview.spans(tx, fleet.id, limit=LINES, after=begin)
         now = tx.now
-    busy = any(fleet.states.get(name) for name in _AT_WORK)
     span = history_scale(past, busy=busy)
     context = {
         "fleet": fleet,
         "here": _here(fleet),
         "whole": sum(fleet.states.values()),
-        **_standing(fleet, groups, windows),
+        **_standing(fleet, groups, status),
         **_past(past, span, busy=busy),
         **_pages(fleet, begin, len(lines)),
         **table,
@@ -90,11 +102,12 @@ def _count(fleet: FleetView, states: Iterable[State]) -> int:
     return sum(fleet.states.get(state, 0) for state in states)
 
 
-def _standing(
-    fleet: FleetView, groups: Sequence[FailureGroup], windows: Sequence[WindowView]
-) -> dict[str, Any]:
-    """Return how the fleet stands, what failed, and what can be done."""
+def _standing(fleet: FleetView, groups: Sequence[FailureGroup], status: Status | None) -> dict[str, Any]:
+    """Return how the fleet stands, what holds it up, what failed, and what can be done."""
+    alarms = () if status is None else status.alarms
+    windows = () if status is None else status.windows
     return {
+        "alarms": [alarm for alarm in alarms if alarm.code in _HOLDING_UP],
         "sentence": telling.state_of(fleet),
         "reason_line": because(groups),
         "pace": None if fleet.held_at else telling.pace_of(fleet, windows),
