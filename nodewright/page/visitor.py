@@ -80,7 +80,12 @@ def set_cookie(request: Request, response: Response, name: str, value: str, *, s
 
 
 def enter(request: Request) -> Entry:
-    """Return who looks. Raises the refusal of somebody who may not."""
+    """Return who looks, and remember it. Raises the refusal of somebody who may not."""
+    request.state.entry = entry = _enter(request)
+    return entry
+
+
+def _enter(request: Request) -> Entry:
     if "authorization" in request.headers:
         return Entry(_visitor(with_scope("read", require_key(request))))
     token = session_of(request)
@@ -124,6 +129,7 @@ def require_actor(request: Request, form: Form, scope: str) -> Entry:
     found = None if token is None else find(request.app.state.deps, token, use=True)
     if token is None or found is None:
         raise _refused("not_logged_in", "you are not logged in, or not any more: nothing was done")
+    request.state.entry = found
     if not csrf.is_token(token, form.get(csrf.FIELD, "")):
         detail = (
             "this form is from another login or was made up: nothing was done; load the page and try again"
