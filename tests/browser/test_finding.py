@@ -22,13 +22,13 @@ def test_find_by_state(tab, fleet):
     page = tab.page
     page.goto("/jobs")
     page.get_by_label("Fleet").fill("sought")
-    page.get_by_label("State").select_option("failed")
+    page.get_by_label("State", exact=True).select_option("failed")
     page.get_by_role("button", name="Find").click()
     expect(part(page, "rows").get_by_role("row")).to_have_count(3)  # the head is one
     expect(row(page, "sought-0013")).to_contain_text("Not here")
     assert re.search(r"fleet=sought.*state=failed", page.url)
     page.goto(page.url)
-    expect(page.get_by_label("State")).to_have_value("failed")
+    expect(page.get_by_label("State", exact=True)).to_have_value("failed")
     row(page, "sought-0014").get_by_role("link", name="sought-0014").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("sought-0014")
     expect(part(page, "state")).to_contain_text("Not here")
