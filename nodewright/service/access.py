@@ -21,16 +21,10 @@ def require_key(request: Request) -> Principal:
     return _known(request, key.strip(), "Bearer")
 
 
-def require_overseer(request: Request) -> Principal | None:
-    """Return whose key it is that may see the installation as a whole; None on a local stack's own machine."""
-    found = _person(request)
-    return None if found is None else with_scope("admin", found)
-
-
 def require_metrics_reader(request: Request) -> Principal | None:
-    """Return as :func:`require_overseer` does, of somebody who may see the installation's numbers."""
+    """Return whose key it is that may see the installation's numbers; None on a local stack's own machine."""
     found = _person(request)
-    return found if found is None or "admin" in found.scopes else _with("metrics", found)
+    return found if found is None or "admin" in found.scopes else with_scope("metrics", found)
 
 
 def part_of(key: Principal | None) -> str | None:
@@ -80,5 +74,4 @@ Submitter = Annotated[Principal, Depends(_with_scope("submit"))]
 Reader = Annotated[Principal, Depends(_with_scope("read"))]
 Operator = Annotated[Principal, Depends(_with_scope("operate"))]
 Admin = Annotated[Principal, Depends(_with_scope("admin"))]
-Overseer = Annotated[Principal | None, Depends(require_overseer)]
 MetricsReader = Annotated[Principal | None, Depends(require_metrics_reader)]
