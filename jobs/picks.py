@@ -66,7 +66,8 @@ def check(tx: Transaction, pick: Pick) -> None:
 def selected(tx: Transaction, pick: Pick, *columns: Any) -> Select[Any]:  # noqa: ANN401 - SQLAlchemy's columns
     """Return the statement for some columns of the jobs that are picked."""
     found = select(*columns).join(fleets, fleets.c.id == jobs.c.fleet_id)
-    found = found.where(jobs.c.tenant_id == pick.tenant, *conditions(tx, pick.where))
+    mine = (jobs.c.tenant_id == pick.tenant, fleets.c.retired_at.is_(None))
+    found = found.where(*mine, *conditions(tx, pick.where))
     return found if pick.ids is None else found.where(jobs.c.id.in_(pick.ids))
 
 

@@ -16,7 +16,7 @@ from jobs import picks, places, queries, transitions
 from jobs.catalog import Catalog
 from jobs.database import Database, Transaction
 from jobs.fleets import Guards
-from jobs.picks import Pick, Refusal, refusal
+from jobs.picks import Pick, Refusal, UnknownJobError, refusal
 from jobs.records import RECORD_COLUMNS, JobRecord, fleets, jobs, record
 from jobs.regiven import CREDENTIALS_ERASED, Given, Keyring
 from jobs.requests import INVALID_REQUEST, GroupRequest, InvalidRequest, RequestFault
@@ -122,8 +122,17 @@ class Retrier:
 
 
 def lock_fleet(tx: Transaction, fleet_id: str | None) -> Any:  # noqa: ANN401 - a row of fleets
-    """Return a fleet's row, locked: its secrets are not erased meanwhile. Lock order: tenant, fleet, jobs."""
-    return tx.execute(select(fleets).where(fleets.c.id == fleet_id).with_for_update(key_share=True)).one()
+    """Return a fleet's row, locked: its secrets are not erased meanwhile. Lock order: tenant, fleet, jobs.
+
+    Raises:
+        UnknownJobError: it has been retired meanwhile.
+
+    """
+    kept = (fleets.c.id == fleet_id, fleets.c.retired_at.is_(None))
+    row = tx.execute(select(fleets).where(*kept).with_for_update(key_share=True)).first()
+    if row is None:
+        raise UnknownJobError("there is no such fleet any more")
+    return row
 
 
 def _lock(tx: Transaction, pick: Pick) -> list[JobRecord]:

@@ -60,7 +60,7 @@ def list_fleets(
     tx: Transaction, tenant: str | None, *, limit: int, after: str | None = None
 ) -> list[FleetSpend]:
     """Return what fleets of a tenant, or (None) of all, have cost so far: newest first, older than ``after``."""
-    statement = select(fleets.c.id, fleets.c.name, fleets.c.tenant_id)
+    statement = select(fleets.c.id, fleets.c.name, fleets.c.tenant_id).where(fleets.c.retired_at.is_(None))
     if tenant is not None:
         statement = statement.where(fleets.c.tenant_id == tenant)
     if after is not None:

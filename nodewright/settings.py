@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from jobs.requests import seconds_of
 from nodewright.failures import BadInput
 
 DEFAULT_PORT: Final = 8480
@@ -25,6 +27,7 @@ _LEVELS: Final = frozenset({"debug", "info", "warning", "error", "critical"})
 _DATABASE_SCHEMES: Final = re.compile(r"(sqlite|postgres|postgresql)(\+[a-z0-9_]+)?:")
 _REDIS_SCHEMES: Final = re.compile(r"(rediss?|valkeys?|unix|redis\+socket|sentinel)://")
 _REACHES: Final = frozenset({"no", "loopback", "yes"})
+_SHORTEST_KEEP: Final = 86_400
 _BUCKET: Final = re.compile(r"(\d+)/(\d+(?:\.\d+)?)")
 
 
@@ -81,6 +84,12 @@ def _reach(value: str) -> str:
     if value.lower() not in _REACHES:
         raise ValueError("none of these")
     return value.lower()
+
+
+def _keep(value: str) -> str:
+    if seconds_of(value) < _SHORTEST_KEEP:
+        raise ValueError("less than a day")
+    return value
 
 
 def _limit(value: str) -> str:
@@ -267,6 +276,19 @@ class Settings(BaseSettings):
         "addresses. Default: `no`; for `up` on loopback: `loopback`.",
         json_schema_extra=_of(expected="one of no, loopback, yes"),
     )
+    keep: Annotated[str, AfterValidator(_keep)] | None = Field(
+        None,
+        alias="NODEWRIGHT_KEEP",
+        description="How long fleets are kept after the last change of any of their jobs: those that ended longer ago, "
+        "and own no instance, are deleted. Default: for ever.",
+        json_schema_extra=_of(expected="a duration of at least a day, such as 90d"),
+    )
+    archive: Path | None = Field(
+        None,
+        alias="NODEWRIGHT_ARCHIVE",
+        description="The folder that a fleet is written to before it is deleted, one file each. Default: nowhere.",
+        json_schema_extra=_of(expected="a folder that the workers may write to"),
+    )
     log_level: Annotated[str, AfterValidator(_level)] = Field(
         "info",
         alias="NODEWRIGHT_LOG_LEVEL",
@@ -312,6 +334,16 @@ class Settings(BaseSettings):
     def max_hourly_microusd(self) -> int:
         """The spend guard in millionths of a dollar, as the tables count."""
         return int(self.max_hourly_usd * 1_000_000)
+
+    @property
+    def keep_for(self) -> timedelta | None:
+        """``NODEWRIGHT_KEEP``; None: for ever."""
+        return None if self.keep is None else timedelta(seconds=seconds_of(self.keep))
+
+    @property
+    def archive_folder(self) -> Path | None:
+        """``NODEWRIGHT_ARCHIVE``, absolute; None: there is none."""
+        return None if self.archive is None else self.archive.expanduser().absolute()
 
     @property
     def home_folder(self) -> Path:

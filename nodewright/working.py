@@ -42,6 +42,8 @@ def run_worker(wiring: Wiring, *, name: str | None) -> int:
         ),
         guards=wiring.guards,
         reach=wiring.reach,
+        keep=settings.keep_for,
+        archive=settings.archive_folder,
         name=name or default_name(),
     )
     quiet_libraries()

@@ -43,6 +43,7 @@ from worker.loop import Chore, Loop
 from worker.reconcile import Reconcile
 from worker.refresh import Refresh
 from worker.removal import AT_ONCE, Removal
+from worker.retire import Retire
 from worker.sweep import Intake, Sweep
 from worker.watch import Watch
 
@@ -190,9 +191,11 @@ def _assemble(config: WorkerConfig, log: Log) -> _Assembly:
         log=log,
     )
 
+    retire = Retire(database, config.keep, config.archive, log=log)
+
     def duties() -> list[Chore]:
         theirs = [one for engine in crew.of_accounts for one in build_chores(engine, cache, config.guards)]
-        return [*theirs, deliver]
+        return [*theirs, deliver, retire]
 
     own = Own(config.account_id, config.token) if config.token else None
     crew = Crew(database, vault, own, make, limits=config.limits, log=log)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from jobs.admission import CREATE, Limit
@@ -73,6 +74,10 @@ class WorkerConfig:
     create_limits: Sequence[Limit] = (Limit(20, 15.0),)
     guards: Guards = field(default_factory=Guards)
     account_id: str = "default"
+    keep: timedelta | None = None
+    """Fleets that ended longer ago are forgotten; None: none is."""
+    archive: Path | None = None
+    """The folder that they are written to before."""
     name: str = field(default_factory=default_name)
     pace: Pace = Pace()
     reach: Reach = Reach.PUBLIC

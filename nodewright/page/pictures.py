@@ -1,7 +1,7 @@
 """Pictures as inline SVG: bars, states over time, a timeline per job. Pure functions of what is to be seen.
 
-Text keeps its size and the plot takes the width that there is: lengths across are percentages, or are drawn in a box of
-1000 units that is stretched. Colours and line widths are the style sheet's, by class; no picture has a style of its own.
+Text keeps its size, and the plot takes the width that there is: it is drawn in a box of 1000 units that is stretched.
+Colours and line widths are the style sheet's, by class; no picture has a style of its own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ _GUTTER: Final = 14
 
 
 def bar(shares: Sequence[tuple[str, float]], whole: float) -> Markup:
-    """Return a bar of one piece for each (class, amount). The text beside it says the same: it is hidden from readers."""
+    """Return a bar of one piece for each (class, amount). Readers of the text beside it are not told it twice."""
     total = max(whole, sum(amount for _, amount in shares)) or 1
     pieces, begin = [], 0.0
     for name, amount in shares:
@@ -173,7 +173,9 @@ def _upwards(whole: int) -> str:
 
 def _band(kind: str, across: Sequence[str], floor: Sequence[int], ceiling: Sequence[int], whole: int) -> str:
     def line(levels: Sequence[int]) -> list[str]:
-        return [f"{x} {_no(1000 - 1000 * level / (whole or 1))}" for x, level in zip(across, levels, strict=True)]
+        return [
+            f"{x} {_no(1000 - 1000 * level / (whole or 1))}" for x, level in zip(across, levels, strict=True)
+        ]
 
     points = [*line(ceiling), *reversed(line(floor))]
     return f'<path class="k-{escape(kind)}" d="M{"L".join(points)}Z"/>'
@@ -212,7 +214,9 @@ def gantt(rows: Sequence[Row], span: Scale, *, many: int) -> Markup:
             wide = max(end - begin, _LEAST)
             lines.setdefault(stretch.kind, []).append(f"M{min(begin, WIDE - wide)} {number}h{wide}")
     paths = "".join(f'<path class="k-{escape(kind)}" d="{"".join(parts)}"/>' for kind, parts in lines.items())
-    grid = "".join(f'<path class="grid" d="M{round(at * WIDE / 100)} -1v{len(rows) + 1}"/>' for at, _ in marks(span))
+    grid = "".join(
+        f'<path class="grid" d="M{round(at * WIDE / 100)} -1v{len(rows) + 1}"/>' for at, _ in marks(span)
+    )
     plot = (
         f'<svg viewBox="0 -.5 {WIDE} {len(rows)}" preserveAspectRatio="none" width="100%" height="100%">'
         f"{grid}{paths}</svg>"

@@ -17,6 +17,7 @@ from jobs.remedies import ENDED, WAITING
 from jobs.requests import FLEET_FIELDS, GROUP_FIELDS
 from jobs.schema import upgrade
 from jobs.states import State
+from jobs.tables import metadata
 from nodewright.cli import demo as demo_command
 from nodewright.settings import describe_settings
 from scripts import gendocs
@@ -166,7 +167,10 @@ def test_every_result_column_is_documented(tmp_path):
         columns = {row[1] for row in tx.execute(text("PRAGMA table_info(job_results)"))}
     database.close()
 
-    assert _first_column("reference/results.md") == columns
+    events = _first_column("reference/results.md", "Timelines")
+
+    assert _first_column("reference/results.md", "Columns") == columns
+    assert events == set(metadata.tables["job_events"].columns.keys())
 
 
 def test_the_questions_are_sql_that_runs(tmp_path):

@@ -19,14 +19,11 @@ WINDOW: Final = 20
 PERIOD: Final = timedelta(seconds=15.1)
 TIMEOUT: Final = timedelta(seconds=300)
 NEVER_UP: Final = "boot_timeout"
-_LEFT: Final = {
-    name: None
-    for name in (
-        *("dispatched_at", "sent_at", "created_at", "running_at", "ended_at", "lease_until"),
-        *("error_code", "error_reason", "error_field", "linode_id", "ipv4", "ipv6", "got_type", "got_region"),
-        *("last_unknown_at", "parked_at", "run_after", "window_generation"),
-    )
-}
+_LATER: Final = (
+    *("dispatched_at", "sent_at", "created_at", "running_at", "ended_at", "lease_until", "window_generation"),
+    *("error_code", "error_reason", "error_field", "linode_id", "ipv4", "ipv6", "got_type", "got_region"),
+    *("last_unknown_at", "parked_at", "run_after"),
+)
 
 Failure = tuple[str, str, str | None]
 """Code, reason and field."""
@@ -66,7 +63,10 @@ def arrive(
     dice = Random(name)
     lives = [
         _live(
-            {**job_row(database, fleet_id, State.QUEUED, position=position), "label": f"{name}-{position:04d}"},
+            {
+                **job_row(database, fleet_id, State.QUEUED, position=position),
+                "label": f"{name}-{position:04d}",
+            },
             at=at,
             until=until,
             dice=dice,
@@ -85,7 +85,7 @@ def _live(
 ) -> _Life:
     number, position = dice.randrange(10**9), usual["position"]
     name = {"id": new_id(at + timedelta(milliseconds=position), dice), "submitted_at": at, "token_id": TOKEN}
-    life = _Life({**_LEFT, **usual, **name}, until)
+    life = _Life({**dict.fromkeys(_LATER), **usual, **name}, until)
     life.step(at, "validated", State.QUEUED, by=ACTOR)
     turn, place = divmod(position - 1, WINDOW)
     sent = at + timedelta(seconds=2) + turn * PERIOD + place * timedelta(seconds=0.06)

@@ -525,10 +525,15 @@ def upgrade() -> None:
             postgresql_where=sa.text("ended_at IS NOT NULL"),
         )
 
-    op.execute(_job_results(op.get_bind().dialect.name))
+    dialect = op.get_bind().dialect.name
+    op.execute(_job_results(dialect))
+    if dialect == "postgresql":
+        op.execute(_READERS)
 
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(_NO_READERS)
     op.execute("DROP VIEW job_results")
     op.drop_table("webhook_deliveries")
     op.drop_table("webhooks")
@@ -624,6 +629,38 @@ def downgrade() -> None:
     op.drop_table("accounts")
 
 
+# Roles belong to the whole cluster, grants to one database. A role for each database, so that whoever may read the
+# results of one installation may not read those of another beside it. Who may not make roles goes on without.
+_READERS = """
+DO $$
+DECLARE reader text := left('nodewright_read_' || current_database(), 63);
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = reader) THEN
+        EXECUTE format('CREATE ROLE %I NOLOGIN', reader);
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), reader);
+    EXECUTE format('GRANT SELECT ON job_results TO %I', reader);
+    EXECUTE format('GRANT SELECT (id, job_id, at, event, state, actor, detail) ON job_events TO %I', reader);
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE NOTICE 'no role % for readers: % may not make one; docs/howto/results.md says how', reader, current_user;
+END
+$$
+"""
+_NO_READERS = """
+DO $$
+DECLARE reader text := left('nodewright_read_' || current_database(), 63);
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = reader) THEN
+        EXECUTE format('DROP OWNED BY %I', reader);
+        EXECUTE format('DROP ROLE %I', reader);
+    END IF;
+EXCEPTION WHEN insufficient_privilege OR dependent_objects_still_exist THEN
+    RAISE NOTICE 'the role % stays', reader;
+END
+$$
+"""
+
+
 def _job_results(dialect: str) -> str:
     return f"""
         CREATE VIEW job_results AS
@@ -639,8 +676,9 @@ def _job_results(dialect: str) -> str:
             {_seconds(dialect, "jobs.created_at", "jobs.running_at")} AS seconds_booting,
             (jobs.spent_microusd + {_present(dialect)}) / 1000000.0 AS spent_usd,
             (jobs.wasted_microusd + CASE jobs.state WHEN 'failed' THEN {_present(dialect)} ELSE 0 END)
-                / 1000000.0 AS wasted_usd
-        FROM jobs JOIN fleets ON fleets.id = jobs.fleet_id
+                / 1000000.0 AS wasted_usd,
+            jobs.expires_at, jobs.changed_at
+        FROM jobs JOIN fleets ON fleets.id = jobs.fleet_id AND fleets.retired_at IS NULL
     """
 
 

@@ -1,9 +1,9 @@
 """One fleet: how it stands, what failed and what to do, how it went, each job's timeline, its jobs, its facts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from markupsafe import Markup
 
@@ -12,7 +12,7 @@ from jobs.history import History, Moment
 from jobs.listing import JobFilter
 from jobs.overview import FailureGroup, Span
 from jobs.states import PENDING, State
-from jobs.views import FleetView
+from jobs.views import FleetView, Status
 from nodewright.page import pictures
 from nodewright.page.pictures import Row, Sample, Scale, Stretch
 from nodewright.page.shown import Asked, Shown
@@ -31,11 +31,27 @@ LINES: Final = 500
 CHUNK: Final = 50
 """Rows of the timeline that are one part: those in which nothing happens any more are not sent again."""
 POINTS: Final = 60
+_ROWS: Final = 12
+"""Moments that the table beside the picture names."""
 _LONGER: Final = 2.0
 """A history that is so much longer than what its jobs' lines show has a scale of its own."""
 _PHASES: Final = ("running", "booting", "creating", "waiting", "failed", "ended")
 """From the bottom of the picture up."""
 _AT_WORK: Final = frozenset({*PENDING, State.DELETING})
+_HOLDING_UP: Final = frozenset(
+    {
+        "no_worker",
+        "paused",
+        "unauthorized",
+        "missing_scope",
+        "account_limit",
+        "api_failing",
+        "token_refused",
+        "parked",
+    }
+)
+"""Alarms that say why a fleet does not go on."""
+_CANCELLABLE: Final = (*telling.KINDS["waiting"], State.CREATING, State.UNCERTAIN)
 
 
 @dataclass(frozen=True)
@@ -54,50 +70,91 @@ class Cause:
 
 def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
     """Show one fleet."""
-    tenant = asked.visitor.tenant
-    fleet = deps.service.fleet(asked.path["ref"], tenant)
-    windows = deps.service.status(asked.visitor.part).windows
-    state, after = state_in(asked.query), position_in(asked.query, "after")
+    fleet = deps.service.fleet(asked.path["ref"], asked.visitor.tenant)
+    busy = any(fleet.states.get(name) for name in _AT_WORK)
+    status = deps.service.status(asked.visitor.part) if busy else None
     begin = max((position_in(asked.query, "line") or 1) - 1, 0) // LINES * LINES
-    where = JobFilter(fleet_id=fleet.id, state=state)
-    page = deps.service.job_page(tenant, where, limit=JOBS, after=None if after is None else str(after))
+    table = _table(deps, asked, fleet)
     with deps.service.reading() as tx:
         groups = overview.failures(tx, fleet.id)
         past = overview.history(tx, fleet.id, POINTS)
         lines = overview.spans(tx, fleet.id, limit=LINES, after=begin)
         now = tx.now
-    whole = sum(fleet.states.values())
-    here = f"/fleets/{fleet.id}"
-    made = parts(
-        "fleet.html",
-        asked,
-        now,
-        fleet=fleet,
-        here=here,
-        sentence=telling.state_of(fleet),
-        reason_line=because(groups),
-        pace=None if fleet.held_at else telling.pace_of(fleet, windows),
-        causes=[Cause(group, listing(fleet, State.FAILED, group.code)) for group in groups],
-        waiting=sum(fleet.states.get(name, 0) for name in telling.KINDS["waiting"]),
-        cancellable=sum(fleet.states.get(name, 0) for name in _CANCELLABLE),
-        failed=fleet.states.get(State.FAILED, 0),
-        past=past,
-        past_picture=history_picture(past, history_scale(past)),
-        phases=phases_in(past),
-        past_rows=table_of(past),
-        chips={name: link(here, state=name) for name in fleet.states},
-        chosen=None if state is None else state.value,
-        jobs=page.jobs,
-        first=link(here, state=state) if after else None,
-        more=link(here, state=state, after=page.next) if page.next else None,
-        all_jobs=link("/jobs", fleet=fleet.id, state=state),
-        facts=facts_of(fleet),
-        whole=whole,
-        lines=(begin + 1, begin + len(lines)),
-        lines_before=link(here, line=str(begin - LINES + 1)) if begin else None,
-        lines_after=link(here, line=str(begin + LINES + 1)) if begin + len(lines) < whole else None,
-    )
-    return Shown(f"Fleet {fleet.name}", _in_order(made, timelines(fleet, lines, history_scale(past), now)))
+    span = history_scale(past, busy=busy)
+    context = {
+        "fleet": fleet,
+        "here": _here(fleet),
+        "whole": sum(fleet.states.values()),
+        **_standing(fleet, groups, status),
+        **_past(past, span, busy=busy),
+        **_pages(fleet, begin, len(lines)),
+        **table,
+    }
+    made = parts("fleet.html", asked, now, **context)
+    return Shown(f"Fleet {fleet.name}", _in_order(made, timelines(fleet, lines, span, now)))
+
+
+def _here(fleet: FleetView) -> str:
+    return f"/fleets/{fleet.id}"
+
+
+def _count(fleet: FleetView, states: Iterable[State]) -> int:
+    return sum(fleet.states.get(state, 0) for state in states)
+
+
+def _standing(fleet: FleetView, groups: Sequence[FailureGroup], status: Status | None) -> dict[str, Any]:
+    """Return how the fleet stands, what holds it up, what failed, and what can be done."""
+    alarms = () if status is None else status.alarms
+    windows = () if status is None else status.windows
+    return {
+        "alarms": [alarm for alarm in alarms if alarm.code in _HOLDING_UP],
+        "sentence": telling.state_of(fleet),
+        "reason_line": because(groups),
+        "pace": None if fleet.held_at else telling.pace_of(fleet, windows),
+        "causes": [Cause(group, listing(fleet, group)) for group in groups],
+        "waiting": _count(fleet, telling.KINDS["waiting"]),
+        "cancellable": _count(fleet, _CANCELLABLE),
+        "failed": _count(fleet, [State.FAILED]),
+        "facts": facts_of(fleet),
+    }
+
+
+def _past(past: History, span: Scale | None, *, busy: bool) -> dict[str, Any]:
+    """Return how the fleet went."""
+    return {
+        "past": past,
+        "past_picture": None if span is None else history_picture(past, span, busy=busy),
+        "past_rows": table_of(past),
+        "phases": phases_in(past),
+    }
+
+
+def _pages(fleet: FleetView, begin: int, count: int) -> dict[str, Any]:
+    """Return which jobs' lines are shown, and where the others are."""
+    here, end = _here(fleet), begin + count
+    more = end < sum(fleet.states.values())
+    return {
+        "lines": (begin + 1, end),
+        "lines_before": link(here, line=str(begin - LINES + 1)) if begin else None,
+        "lines_after": link(here, line=str(end + 1)) if more else None,
+    }
+
+
+def _table(deps: ServiceDeps, asked: Asked, fleet: FleetView) -> dict[str, Any]:
+    """Return a page of the fleet's jobs, and where the others are."""
+    here, state = _here(fleet), state_in(asked.query)
+    place = position_in(asked.query, "after")
+    after = None if place is None else str(place)
+    where = JobFilter(fleet_id=fleet.id, state=state)
+    page = deps.service.job_page(asked.visitor.tenant, where, limit=JOBS, after=after)
+    return {
+        "jobs": page.jobs,
+        "chosen": state,
+        "chips": {name: link(here, state=name) for name in fleet.states},
+        "first": link(here, state=state) if after else None,
+        "more": link(here, state=state, after=page.next) if page.next else None,
+        "all_jobs": link("/jobs", fleet=fleet.id, state=state),
+    }
 
 
 def _in_order(made: Mapping[str, str], rows: Mapping[str, str]) -> dict[str, str]:
@@ -110,12 +167,10 @@ def _in_order(made: Mapping[str, str], rows: Mapping[str, str]) -> dict[str, str
     return found
 
 
-_CANCELLABLE: Final = (*telling.KINDS["waiting"], State.CREATING, State.UNCERTAIN)
-
-
-def listing(fleet: FleetView, state: State | None, code: str | None) -> str:
-    """Return where some jobs of a fleet are listed."""
-    return link("/jobs", fleet=fleet.id, state=state, error_code=code)
+def listing(fleet: FleetView, group: FailureGroup) -> str:
+    """Return where the jobs of a group are listed."""
+    states = {0: State.FAILED, group.count: State.REJECTED}
+    return link("/jobs", fleet=fleet.id, state=states.get(group.rejected), error_code=group.code)
 
 
 def because(groups: Sequence[FailureGroup]) -> str:
@@ -126,20 +181,25 @@ def because(groups: Sequence[FailureGroup]) -> str:
 # How it went ---------------------------------------------------------------------------------------------------------
 
 
-def history_picture(past: History, span: Scale | None) -> Markup | None:
-    """Return the states over time; None: there is nothing to see yet."""
-    if span is None:
-        return None
+def history_picture(past: History, span: Scale, *, busy: bool) -> Markup:
+    """Return the states over time."""
     samples = [Sample(point.at, {name: getattr(point, name) for name in _PHASES}) for point in past.points]
+    if not busy:
+        samples.append(Sample(span.end, samples[-1].counts))
     most = max(point.total for point in past.points)
     return pictures.area(samples, _PHASES, span, most) + pictures.axis(span)
 
 
-def history_scale(past: History) -> Scale | None:
-    """Return the time that a history spans; None: none yet."""
+def history_scale(past: History, *, busy: bool) -> Scale | None:
+    """Return the time that a history spans, with room for what comes next; None: none yet."""
     if len(past.points) < 2 or past.points[-1].at - past.points[0].at < timedelta(seconds=1):  # noqa: PLR2004 - a line
         return None
-    return pictures.scale(past.points[0].at, past.points[-1].at)
+    return _scale(past.points[0].at, past.points[-1].at, busy=busy)
+
+
+def _scale(begin: datetime, end: datetime, *, busy: bool) -> Scale:
+    # What ended last would not be seen at the very edge.
+    return pictures.scale(begin, end) if busy else Scale(begin, end + (end - begin) / 30)
 
 
 def phases_in(past: History) -> list[str]:
@@ -148,17 +208,19 @@ def phases_in(past: History) -> list[str]:
 
 
 def table_of(past: History) -> Sequence[Moment]:
-    """Return the moments of the table beside the picture: a dozen, the last among them."""
-    step = max(len(past.points) // 12, 1)
-    return past.points[::-1][::step][::-1]
+    """Return the moments of the table beside the picture: a dozen, the first and the last among them."""
+    last = len(past.points) - 1
+    return [
+        past.points[at]
+        for at in sorted({round(last * step / _ROWS) for step in range(_ROWS + 1)})
+        if last >= 0
+    ]
 
 
 # Timelines -----------------------------------------------------------------------------------------------------------
 
 
-def timelines(
-    fleet: FleetView, spans: Sequence[Span], whole: Scale | None, now: datetime
-) -> dict[str, str]:
+def timelines(fleet: FleetView, spans: Sequence[Span], whole: Scale | None, now: datetime) -> dict[str, str]:
     """Return the timeline's parts: the axis, then the rows, some at a time. Its scale is the history's where it can."""
     if not spans:
         return {}
@@ -183,10 +245,9 @@ def _plot(kind: str, picture: Markup, words: str = "") -> str:
 def scale_of(spans: Sequence[Span], now: datetime) -> Scale:
     """Return the time that the rows span: until now where something is under way, else until the last one was up."""
     begin = min(span.submitted_at for span in spans)
-    if any(span.state in _AT_WORK for span in spans):
-        return pictures.scale(begin, now)
+    busy = any(span.state in _AT_WORK for span in spans)
     last = max((moment for span in spans for moment in _moments(span)), default=now)
-    return pictures.scale(begin, min(last, now))
+    return _scale(begin, now if busy else last, busy=busy)
 
 
 def _moments(span: Span) -> Iterator[datetime]:
@@ -215,7 +276,11 @@ def _stretches(span: Span, end: datetime, now: datetime) -> Iterator[Stretch]:
     steps = [("waiting", span.submitted_at)]
     steps += [
         (kind, at)
-        for kind, at in (("creating", span.sent_at), ("booting", span.created_at), ("running", span.running_at))
+        for kind, at in (
+            ("creating", span.sent_at),
+            ("booting", span.created_at),
+            ("running", span.running_at),
+        )
         if at is not None
     ]
     if span.state == State.UNCERTAIN and steps[-1][0] == "creating":

@@ -15,7 +15,7 @@ from nodewright.service.deps import ServiceDeps
 PAGE: Final = 25
 _EXPLAINED: Final = 10
 """So many fleets that failed in part say why."""
-_FEW: Final = 5_000
+_FEW: Final = 1_000
 """Of more failures the fleet's own page says why: here they would be counted again and again."""
 
 

@@ -16,7 +16,9 @@ from nodewright.service.deps import ServiceDeps
 from nodewright.words import gap, sentence
 
 _CANCELLABLE: Final = frozenset({*WAITING, State.CREATING, State.UNCERTAIN})
-_LEFT_OUT: Final = frozenset({"count", "label", "name", "secrets", "type", "region", "regions", "image", "authorized_keys", "prefer"})
+_LEFT_OUT: Final = frozenset(
+    {"count", "label", "name", "secrets", "type", "region", "regions", "image", "authorized_keys", "prefer"}
+)
 _LONGEST: Final = 300
 
 

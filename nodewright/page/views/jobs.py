@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from starlette.datastructures import QueryParams
 
@@ -18,6 +18,11 @@ from nodewright.service.deps import ServiceDeps
 PAGE: Final = 50
 FIELDS: Final = ("q", "fleet", "state", "type", "region", "error_code", "tag", "since", "sort")
 """What a query may ask for."""
+_LESS: Final = ("error_code", "type", "region", "tag", "since")
+"""What is asked for less often: the form shows it when it is."""
+NOTHING: Final = JobPage((), None)
+Wanted = Mapping[str, str | None]
+"""What a query asks for, as it was typed; None: it does not say."""
 SORTS: Final[Mapping[str, str]] = {
     "": "as they come",
     Sort.NEWEST: "newest first",
@@ -28,43 +33,45 @@ SORTS: Final[Mapping[str, str]] = {
 
 def show_jobs(deps: ServiceDeps, asked: Asked) -> Shown:
     """Show jobs that fit the query, a page of them."""
-    tenant, query = asked.visitor.tenant, asked.query
-    notes = faults(query)
-    where = filter_in(query)
-    fleet = _fleet(deps, tenant, query)
-    if text_in(query, "fleet") and fleet is None:
-        notes.append(f"There is no fleet {text_in(query, 'fleet')!r}.")
-    if fleet is not None:
-        where = replace(where, fleet_id=fleet.id)
-    sort, place = sort_in(query), query.get("after")
-    after = place if place and is_place(place, where, sort) else None
-    unknown = bool(text_in(query, "fleet")) and fleet is None
-    page = JobPage((), None) if unknown else deps.service.job_page(tenant, where, sort=sort, limit=PAGE, after=after)
+    query = asked.query
+    fleet = _fleet(deps, asked)
     wanted = {name: text_in(query, name) for name in FIELDS}
+    unknown = wanted["fleet"] is not None and fleet is None
     with deps.service.reading() as tx:
         now = tx.now
-    return Shown(
-        "Jobs",
-        parts(
-            "jobs.html",
-            asked,
-            now,
-            wanted=wanted,
-            filtered=any(value for name, value in wanted.items() if name != "sort"),
-            states=list(State),
-            fleet=fleet,
-            jobs=page.jobs,
-            sorts=SORTS,
-            more_fields=any(wanted[name] for name in ("error_code", "type", "region", "tag", "since")),
-            counts=counts(deps, asked, wanted, fleet),
-            chips={state.value: link("/jobs", {**wanted, "state": state}) for state in State},
-            every=link("/jobs", {**wanted, "state": None}),
-            notes=notes,
-            first=link("/jobs", wanted) if after else None,
-            more=link("/jobs", wanted, after=page.next) if page.next else None,
-            fields={"all": "1", **{name: value for name, value in wanted.items() if value and name != "sort"}},
-        ),
-    )
+    context = {
+        "wanted": wanted,
+        "states": list(State),
+        "sorts": SORTS,
+        "more_fields": any(wanted[name] for name in _LESS),
+        "filtered": any(value for name, value in wanted.items() if name != "sort"),
+        "fleet": fleet,
+        "notes": [*faults(query), *([f"There is no fleet {wanted['fleet']!r}."] if unknown else [])],
+        "counts": counts(deps, asked, wanted, fleet),
+        "chips": {state.value: link("/jobs", {**wanted, "state": state}) for state in State},
+        "every": link("/jobs", {**wanted, "state": None}),
+        "fields": {"all": "1", **{name: value for name, value in wanted.items() if value and name != "sort"}},
+        **_page(deps, asked, wanted, None if fleet is None else fleet.id, unknown=unknown),
+    }
+    return Shown("Jobs", parts("jobs.html", asked, now, **context))
+
+
+def _page(
+    deps: ServiceDeps, asked: Asked, wanted: Wanted, fleet_id: str | None, *, unknown: bool
+) -> dict[str, Any]:
+    """Return the jobs of a page, and where the others are; of an unknown fleet there are none."""
+    query = asked.query
+    where, sort = replace(filter_in(query), fleet_id=fleet_id), sort_in(query)
+    place = query.get("after", "")
+    after = place if place and is_place(place, where, sort) else None
+    page = NOTHING
+    if not unknown:
+        page = deps.service.job_page(asked.visitor.tenant, where, sort=sort, limit=PAGE, after=after)
+    return {
+        "jobs": page.jobs,
+        "first": link("/jobs", wanted) if after else None,
+        "more": link("/jobs", wanted, after=page.next) if page.next else None,
+    }
 
 
 def filter_in(query: QueryParams) -> JobFilter:
@@ -96,19 +103,17 @@ def faults(query: QueryParams) -> list[str]:
     return found
 
 
-def _fleet(deps: ServiceDeps, tenant: str, query: QueryParams) -> FleetView | None:
-    ref = text_in(query, "fleet")
+def _fleet(deps: ServiceDeps, asked: Asked) -> FleetView | None:
+    ref = text_in(asked.query, "fleet")
     if ref is None:
         return None
     try:
-        return deps.service.fleet(ref, tenant)
+        return deps.service.fleet(ref, asked.visitor.tenant)
     except NotFound:
         return None
 
 
-def counts(
-    deps: ServiceDeps, asked: Asked, wanted: Mapping[str, str | None], fleet: FleetView | None
-) -> dict[str, int]:
+def counts(deps: ServiceDeps, asked: Asked, wanted: Wanted, fleet: FleetView | None) -> dict[str, int]:
     """Return how many jobs are in which state, where nothing but fleet and state is asked for: else it is dear."""
     if any(value for name, value in wanted.items() if name not in {"fleet", "state", "sort"}):
         return {}

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from jobs.admission import CREATE
-from jobs.states import SETTLED, State
+from jobs.states import State
 from jobs.views import FleetView, JobView, WindowView
 
 KINDS: Final[Mapping[str, tuple[State, ...]]] = {
@@ -123,11 +123,6 @@ def _clauses(states: Mapping[str, int], *, but: State | None = None) -> Iterator
             yield one if count == 1 else many.format(f"{count:,}")
 
 
-def done(fleet: FleetView) -> int:
-    """Return how many of a fleet's jobs nobody but a person moves on."""
-    return sum(fleet.states.get(state, 0) for state in SETTLED)
-
-
 # Jobs ----------------------------------------------------------------------------------------------------------------
 
 
@@ -194,14 +189,15 @@ def pace_of(fleet: FleetView, windows: Sequence[WindowView]) -> str | None:
     rate = creates_per_minute(windows)
     if not waiting or rate is None:
         return None
-    return f"At the limit of {rate:.0f} creates a minute the last one is sent in {_roughly(waiting / rate)}, if nothing else waits."
+    sent = f"the last one is sent in {_roughly(waiting / rate)}, if nothing else waits"
+    return f"At the limit of {rate:.0f} creates a minute {sent}."
 
 
 def _roughly(minutes: float) -> str:
     """Return a time to come as coarsely as it is known."""
     if minutes < 1:
         return "less than a minute"
-    return f"about {round(minutes)} min" if minutes < 100 else f"about {round(minutes / 60)} h"  # noqa: PLR2004
+    return f"about {round(minutes)} min" if minutes < 2 * _MINUTE else f"about {round(minutes / _MINUTE)} h"
 
 
 # Causes --------------------------------------------------------------------------------------------------------------
