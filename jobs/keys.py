@@ -53,7 +53,8 @@ def _draw(dice: Random, length: int) -> str:
     return "".join(dice.choice(_ALPHABET) for _ in range(length))
 
 
-def _digest(key: str) -> str:
+def digest_of(key: str) -> str:
+    """Return the hash that stands for a key where it is kept."""
     # 200 bits from the system's dice need no slow hash: there is nothing to guess.
     return hashlib.sha256(key.encode()).hexdigest()
 
@@ -75,7 +76,7 @@ def create_key(
             "id": prefix,
             "tenant_id": tenant,
             "name": name,
-            "digest": _digest(key),
+            "digest": digest_of(key),
             "scopes": " ".join(scope for scope in SCOPES if scope in scopes),
             "created_at": tx.now,
             "expires_at": None if lifetime is None else tx.now + lifetime,
@@ -96,18 +97,33 @@ def check(database: Database, key: str) -> Principal | None:
     with database.read() as tx:
         row = tx.execute(select(api_keys).where(api_keys.c.id == key_id(key))).first()
         now = tx.now
-    if row is None or not hmac.compare_digest(row.digest, _digest(key)) or _state(row, now) != "valid":
+    if row is None or not _opens(row, digest_of(key), now):
         return None
     if row.used_at is None or now - row.used_at >= USE_NOTED_EVERY:
-        _note_use(database, row.id)
+        with database.write() as tx:
+            note_use(tx, row.id)
+    return _principal(row)
+
+
+def holder(tx: Transaction, prefix: str, digest: str) -> Principal | None:
+    """Return who the key with this prefix and this hash stands for; None: unknown, revoked or expired."""
+    row = tx.execute(select(api_keys).where(api_keys.c.id == prefix)).first()
+    return None if row is None or not _opens(row, digest, tx.now) else _principal(row)
+
+
+def _opens(row: Any, digest: str, now: datetime) -> bool:  # noqa: ANN401 - a row of api_keys
+    return hmac.compare_digest(row.digest, digest) and _state(row, now) == "valid"
+
+
+def _principal(row: Any) -> Principal:  # noqa: ANN401 - a row of api_keys
     return Principal(row.id, row.tenant_id, frozenset(row.scopes.split()))
 
 
-def _note_use(database: Database, prefix: str) -> None:
-    with database.write() as tx:
-        # Of many requests at once one writes, and none writes a moment that is older than what is there.
-        unnoted = or_(api_keys.c.used_at.is_(None), api_keys.c.used_at <= tx.now - USE_NOTED_EVERY)
-        tx.execute(update(api_keys).where(api_keys.c.id == prefix, unnoted).values(used_at=tx.now))
+def note_use(tx: Transaction, prefix: str) -> None:
+    """Note that a key was used, unless somebody did so within the last minute."""
+    # Of many requests at once one writes, and none writes a moment that is older than what is there.
+    unnoted = or_(api_keys.c.used_at.is_(None), api_keys.c.used_at <= tx.now - USE_NOTED_EVERY)
+    tx.execute(update(api_keys).where(api_keys.c.id == prefix, unnoted).values(used_at=tx.now))
 
 
 def _state(row: Any, now: datetime) -> str:  # noqa: ANN401 - a row of api_keys

@@ -1,7 +1,6 @@
 """Running the HTTP service: its socket, its keys, and where clients find it."""
 
 import gc
-import hmac
 import os
 import signal
 import socket
@@ -17,10 +16,12 @@ from fastapi import FastAPI
 from jobs import keys, schema
 from jobs.database import Database
 from jobs.keys import Principal
+from jobs.sessions import Sessions
 from nodewright.failures import BadInput
 from nodewright.home import Home, ServiceAddress
 from nodewright.logs import make_logger
-from nodewright.service import ServiceDeps, create_app
+from nodewright.service.app import create_app
+from nodewright.service.deps import ServiceDeps
 from nodewright.service.guards import RateLimiter
 from nodewright.settings import DEFAULT_PORT, LOOPBACK, Settings
 from nodewright.wiring import TENANT, Wiring, local_key
@@ -98,6 +99,7 @@ def serve(wiring: Wiring, bound: socket.socket, *, notify: Callable[[], None]) -
         deps = ServiceDeps(
             wiring.service(database, notify=notify),
             authenticate=Authenticator(database, wiring.settings),
+            sessions=Sessions(database, dice=SystemRandom(), given=given_key(wiring.settings)),
             hooks=wiring.hooks(database),
             ready=lambda: _why_not_ready(database),
             tenant=TENANT,
@@ -184,14 +186,17 @@ class Authenticator:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
-        self._given = settings.api_key
+        self._given = given_key(settings)
 
     def __call__(self, key: str) -> Principal | None:
         """Return whom ``key`` stands for, or None."""
-        given = self._given.get_secret_value() if self._given else ""
-        if given and hmac.compare_digest(given.encode(), key.encode()):
-            return Principal("settings", TENANT, frozenset(keys.SCOPES))
-        return keys.check(self._database, key)
+        return self._given.get(keys.digest_of(key)) or keys.check(self._database, key)
+
+
+def given_key(settings: Settings) -> dict[str, Principal]:
+    """Return whom the key of the settings stands for, by its hash; nothing where they give none."""
+    given = settings.api_key.get_secret_value() if settings.api_key else ""
+    return {keys.digest_of(given): Principal("settings", TENANT, frozenset(keys.SCOPES))} if given else {}
 
 
 def _why_not_ready(database: Database) -> str | None:

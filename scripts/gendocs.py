@@ -21,7 +21,7 @@ from jobs import states
 from jobs.schema_of import fleet_schema
 from jobs.states import TRANSITIONS, State
 from nodewright.cli import build_app
-from nodewright.service import create_app
+from nodewright.service.app import create_app
 from nodewright.settings import SettingInfo, describe_settings
 
 DOCS: Final = Path(__file__).parent.parent / "docs"

@@ -1,5 +1,5 @@
-"""The HTTP service: fleets and jobs under ``/v1``, health, metrics, and a page for people."""
+"""The HTTP service: fleets and jobs under ``/v1``, health and metrics. ``app`` puts it together with the page."""
 
-from nodewright.service.app import ServiceDeps, create_app
+from nodewright.service.deps import ServiceDeps
 
-__all__ = ["ServiceDeps", "create_app"]
+__all__ = ["ServiceDeps"]

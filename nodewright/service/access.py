@@ -1,9 +1,8 @@
-"""Who calls: API keys as bearer tokens; for the page also HTTP Basic, because that is what a browser can send."""
+"""Who calls: API keys as bearer tokens. The page has sessions besides (``nodewright.page.visitor``)."""
 
-import base64
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Depends, Request
 
@@ -12,7 +11,6 @@ from nodewright.service.problems import Problem
 from nodewright.settings import LOOPBACK
 
 Authenticate = Callable[[str], Principal | None]
-_BASIC: Final = 'Basic realm="Nodewright: any name, and an API key as password", charset="UTF-8"'
 
 
 def require_key(request: Request) -> Principal:
@@ -23,16 +21,10 @@ def require_key(request: Request) -> Principal:
     return _known(request, key.strip(), "Bearer")
 
 
-def require_reader(request: Request) -> Principal | None:
-    """Return whose key a person's request carries; None on a local stack's own machine, where none is needed."""
-    found = _person(request)
-    return None if found is None else _with("read", found)
-
-
 def require_overseer(request: Request) -> Principal | None:
-    """Return as :func:`require_reader` does, of somebody who may see the installation as a whole."""
+    """Return whose key it is that may see the installation as a whole; None on a local stack's own machine."""
     found = _person(request)
-    return None if found is None else _with("admin", found)
+    return None if found is None else with_scope("admin", found)
 
 
 def part_of(key: Principal | None) -> str | None:
@@ -41,19 +33,15 @@ def part_of(key: Principal | None) -> str | None:
 
 
 def _person(request: Request) -> Principal | None:
-    kind, _, given = request.headers.get("authorization", "").partition(" ")
-    if kind.lower() == "basic":
-        return _known(request, _password(given), _BASIC)
-    if not kind and request.app.state.deps.local and _at_loopback(request):
+    if "authorization" not in request.headers and is_own_machine(request):
         return None
-    if not kind:
-        raise _refusal("an API key is needed", _BASIC)
     return require_key(request)
 
 
-def _at_loopback(request: Request) -> bool:
+def is_own_machine(request: Request) -> bool:
+    """Whether somebody at a local stack's own machine asks: reading needs no key there."""
     # A name that merely resolves to loopback (DNS rebinding) would let any web page read this one.
-    return request.url.hostname in LOOPBACK
+    return request.app.state.deps.local and request.url.hostname in LOOPBACK
 
 
 def _known(request: Request, key: str, scheme: str) -> Principal:
@@ -64,18 +52,12 @@ def _known(request: Request, key: str, scheme: str) -> Principal:
     return principal
 
 
-def _password(given: str) -> str:
-    try:
-        return base64.b64decode(given, validate=True).decode().partition(":")[2]
-    except ValueError:
-        return ""
-
-
 def _refusal(detail: str, scheme: str) -> Problem:
     return Problem(HTTPStatus.UNAUTHORIZED, "unauthenticated", detail, headers={"WWW-Authenticate": scheme})
 
 
-def _with(scope: str, principal: Principal) -> Principal:
+def with_scope(scope: str, principal: Principal) -> Principal:
+    """Return whose key it is. Raises the refusal of a key that lacks the scope."""
     if scope not in principal.scopes:
         raise Problem(HTTPStatus.FORBIDDEN, "missing_key_scope", f"the API key lacks the scope `{scope}`")
     return principal
@@ -83,7 +65,7 @@ def _with(scope: str, principal: Principal) -> Principal:
 
 def _with_scope(scope: str) -> Callable[[Principal], Principal]:
     def check(principal: Annotated[Principal, Depends(require_key)]) -> Principal:
-        return _with(scope, principal)
+        return with_scope(scope, principal)
 
     return check
 
@@ -92,5 +74,4 @@ Submitter = Annotated[Principal, Depends(_with_scope("submit"))]
 Reader = Annotated[Principal, Depends(_with_scope("read"))]
 Operator = Annotated[Principal, Depends(_with_scope("operate"))]
 Admin = Annotated[Principal, Depends(_with_scope("admin"))]
-PageReader = Annotated[Principal | None, Depends(require_reader)]
 Overseer = Annotated[Principal | None, Depends(require_overseer)]

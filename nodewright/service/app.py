@@ -4,12 +4,12 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from nodewright.service import health, page, problems, routes
+from nodewright.page import routes as page
+from nodewright.page.headers import Guarded
+from nodewright.service import health, problems, routes
 from nodewright.service.deps import ServiceDeps
 from nodewright.service.openapi import documented
 from nodewright.service.tracing import Tracing
-
-__all__ = ["ServiceDeps", "create_app"]
 
 
 def create_app(deps: ServiceDeps) -> FastAPI:
@@ -24,6 +24,7 @@ def create_app(deps: ServiceDeps) -> FastAPI:
     app.openapi = documented(app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     app.state.deps = deps
     app.add_middleware(Tracing, log=deps.log)
+    app.add_middleware(Guarded)
     problems.install(app)
     for part in (routes, health, page):
         part.install(app)

@@ -17,14 +17,18 @@ BODY_SECONDS: Final = 60.0
 
 async def read_json(request: Request) -> Any:  # noqa: ANN401 - JSON is any of its types
     """Return the decoded body of ``request``."""
-    _check_type(request.headers.get("content-type", ""))
+    check_type(request, "application/json")
+    return parse_json(await read_bytes(request))
+
+
+async def read_bytes(request: Request, most: int = MAX_BYTES) -> bytes:
+    """Return the body of ``request``, of ``most`` bytes at most."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            body = await _read(request)
+            return await _read(request, most)
     except TimeoutError:
         detail = f"the body did not come within {BODY_SECONDS:g} s"
         raise Problem(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow", detail) from None
-    return parse_json(body)
 
 
 async def read_optional_json(request: Request) -> Any:  # noqa: ANN401 - JSON is any of its types
@@ -51,24 +55,25 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - JSON is any of its types
         raise malformed(f"the body is not JSON: {error}") from None
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, most: int) -> bytes:
     body, size = bytearray(), 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size <= MAX_BYTES:
+        if size <= most:
             body += chunk
         if size > MOST_DISCARDED:
             break
-    if size > MAX_BYTES:
-        detail = f"the body is larger than {MAX_BYTES // 1024**2} MiB"
+    if size > most:
+        detail = f"the body is larger than {most // 1024**2} MiB"
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", detail)
     return bytes(body)
 
 
-def _check_type(value: str) -> None:
-    media_type = value.partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        detail = f"expected the media type application/json, got {media_type or 'none'!r}"
+def check_type(request: Request, wanted: str) -> None:
+    """Refuse a body of another media type."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != wanted:
+        detail = f"expected the media type {wanted}, got {media_type or 'none'!r}"
         raise malformed(detail, status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 

@@ -10,12 +10,17 @@ from fastapi import Depends, Request
 from jobs.hooks import Hooks
 from jobs.keys import Principal
 from jobs.service import Service
+from jobs.sessions import Sessions
 from nodewright.logs import FilteringBoundLogger, no_logger
-from nodewright.service.guards import STREAM_SECONDS, RateLimiter, Streams
+from nodewright.service.guards import LOGINS_AT_ONCE, LOGINS_PER_SECOND, STREAM_SECONDS, RateLimiter, Streams
 
 
 def _unlimited() -> RateLimiter:
     return RateLimiter(0, monotonic=time.monotonic)
+
+
+def _logins() -> RateLimiter:
+    return RateLimiter(LOGINS_PER_SECOND, burst=LOGINS_AT_ONCE, monotonic=time.monotonic)
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class ServiceDeps:
     service: Service
     authenticate: Callable[[str], Principal | None]
     """Returns whose key this is."""
+    sessions: Sessions
+    """Who is logged in to the page."""
     hooks: Hooks
     """The tenants' endpoints."""
     ready: Callable[[], str | None]
@@ -36,6 +43,8 @@ class ServiceDeps:
     """Whether it listens on loopback only, for the stack's own user: the page then needs no key."""
     limiter: RateLimiter = field(default_factory=_unlimited)
     """How often one key may ask."""
+    logins: RateLimiter = field(default_factory=_logins)
+    """How often one address may give a wrong key."""
     streams: Streams = field(default_factory=Streams)
     """The event streams that are open."""
     stream_seconds: float = STREAM_SECONDS

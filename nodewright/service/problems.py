@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
@@ -29,6 +29,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 5
 _SAID: Final = 20
 """So many faults are in the sentence; `errors` has all."""
+_FOR_PROGRAMS: Final = ("/v1/", "/metrics", "/livez", "/readyz", "/openapi.json")
 _SPACE: Final = "urn:nodewright:problem:"
 
 
@@ -51,8 +52,11 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
         self.headers = headers or {}
         super().__init__(detail)
 
-    def response(self, request: Request) -> JSONResponse:
-        """Return the answer to ``request``."""
+    def response(self, request: Request) -> Response:
+        """Return the answer to ``request``: a page where a browser asks for one, else a problem document."""
+        draw: Draw | None = getattr(request.app.state, "draw_problem", None)
+        if draw is not None and wants_page(request):
+            return draw(request, self)
         body = {
             "type": f"{_SPACE}{self.code}",
             "title": self.status.phrase,
@@ -64,6 +68,15 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
             "errors": self.faults,
         }
         return JSONResponse(body, int(self.status), self.headers, media_type=MEDIA_TYPE)
+
+
+Draw = Callable[[Request, Problem], Response]
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser asks, for something that is not for programs."""
+    path = request.url.path
+    return "text/html" in request.headers.get("accept", "") and not path.startswith(_FOR_PROGRAMS)
 
 
 def invalid(faults: Iterable[RequestFault]) -> Problem:
@@ -179,8 +192,8 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _handler(translate))
 
 
-def _handler(translate: Callable[[Any], Problem]) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
-    async def answer(request: Request, error: Exception) -> JSONResponse:
+def _handler(translate: Callable[[Any], Problem]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def answer(request: Request, error: Exception) -> Response:
         return translate(error).response(request)
 
     return answer

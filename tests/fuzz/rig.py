@@ -21,8 +21,10 @@ from jobs.fleets import Guards
 from jobs.hooks import Hooks
 from jobs.reach import Reach
 from jobs.service import Service
+from jobs.sessions import Sessions
 from jobs.vault import Vault, new_key
-from nodewright.service import ServiceDeps, create_app
+from nodewright.service.app import create_app
+from nodewright.service.deps import ServiceDeps
 from tests.nodewright.conftest import CATALOG, SPEC
 
 CHECKS = (
@@ -91,6 +93,7 @@ def deps_for(database):
     return ServiceDeps(
         service,
         authenticate=lambda key: keys.check(database, key),
+        sessions=Sessions(database, dice=Random(6)),
         hooks=Hooks(database, vault=vault, reach=Reach.PUBLIC, dice=Random(5)),
         ready=lambda: None,
         local=True,

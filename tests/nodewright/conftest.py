@@ -17,9 +17,11 @@ from typer.testing import CliRunner
 from jobs import admission, house, keys, schema
 from jobs.database import Database
 from jobs.records import accounts, chores, jobs
+from jobs.sessions import Sessions
 from jobs.states import State
 from nodewright.cli import build_app
-from nodewright.service import ServiceDeps, create_app
+from nodewright.service.app import create_app
+from nodewright.service.deps import ServiceDeps
 from nodewright.settings import Settings
 from nodewright.wiring import TENANT, Wiring
 
@@ -136,6 +138,7 @@ def _make_site(folder, *, catalog=True):
     deps = ServiceDeps(
         wiring.service(database, notify=lambda: None),
         authenticate=lambda key: keys.check(database, key),
+        sessions=Sessions(database, dice=Random(3)),
         hooks=wiring.hooks(database),
         ready=lambda: None,
         tenant=TENANT,

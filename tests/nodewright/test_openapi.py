@@ -13,7 +13,7 @@ from jobs.schema_of import FILE_TEXTS, FLEET_TEXTS, GROUP_TEXTS, fleet_schema
 from jobs.states import State
 from jobs.views import Alarm, EventView, WindowView
 from nodewright import answers
-from nodewright.service import create_app
+from nodewright.service.app import create_app
 from nodewright.service.tracing import traceparent
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

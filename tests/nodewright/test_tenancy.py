@@ -14,7 +14,7 @@ from jobs import tenants as tenant_rows
 from jobs.records import fleets, job_events, jobs, webhook_deliveries, webhooks
 from jobs.requests import parse_request
 from jobs.webhooks import EndpointRequest
-from nodewright.service import create_app
+from nodewright.service.app import create_app
 from tests.nodewright.conftest import CATALOG
 
 METHODS = ("get", "post", "put", "patch", "delete")

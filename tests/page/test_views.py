@@ -527,7 +527,10 @@ def test_the_limits_say_what_is_spent_and_what_comes_next(look, under_way):
         tx.execute(update(rate_windows).values(**spent, refused=2, refused_at=tx.now - HOUR))
     parts = look.show("/limits").parts
 
-    assert "20 of 20 in 15 s opens in 10 s 11:00:00 2 ever" in text_of(parts["windows"])
+    assert (
+        "20 of 20 in 15 s opens in 10 s 80 ms later than the limit says, for the network's sake 11:00:00 2 ever"
+        in text_of(parts["windows"])
+    )
     assert "280 creates in the last 10 min, in 14 windows; 20 of 20 in the fullest" in text_of(
         parts["lately"]
     )

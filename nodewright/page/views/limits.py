@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Final
 
 from jobs import admission, holds, overview, queries
+from jobs.admission import CREATE
 from jobs.database import Transaction
 from jobs.overview import Pace
 from jobs.views import WindowView
@@ -20,10 +21,16 @@ from nodewright.words import duration
 SLOTS: Final = 40
 """So many of the last windows are drawn."""
 _MEANT: Final = {
-    "POST /linode/instances": "Creates",
+    CREATE: "Creates",
+    "DELETE /linode/instances/{id}": "Deletes",
     "GET /linode/instances": "Lists of instances",
-    "DELETE /linode/instances/*": "Deletes",
+    "GET /linode/instances/{id}": "Looks at one instance",
+    "GET /linode/types": "Catalog of types",
+    "GET /regions": "Catalog of regions",
+    "GET /regions/availability": "Catalog of availability",
+    "GET /images": "Catalog of images",
 }
+"""What the calls of a route are for, the most important one first."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +60,47 @@ class Lately:
     words: str
 
 
+@dataclass(frozen=True)
+class TokenLines:
+    """One token's windows, those of creates first."""
+
+    account: str
+    token: str
+    lines: list[Line]
+
+
 def show_limits(deps: ServiceDeps, asked: Asked) -> Shown:
     """Show rate windows and pauses."""
     visitor = asked.visitor
     views = deps.service.status(visitor.part).windows
     with deps.service.reading() as tx:
         ids = queries.account_ids(tx, visitor.part)
-        lines = list(_lines(tx, views))
-        lately = [used(pace, tx.now) for pace in overview.pace(tx, ids)]
         held = holds.held(tx, ids, visitor.tenant)
+        context = {
+            "held": held,
+            "tokens": by_token(list(_lines(tx, views))),
+            "lately": [used(pace, tx.now) for pace in overview.pace(tx, ids)],
+        }
         now = tx.now
-    return Shown("Limits", parts("limits.html", asked, now, lines=lines, lately=lately, held=held))
+    return Shown("Limits", parts("limits.html", asked, now, **context))
 
 
 def _lines(tx: Transaction, views: Sequence[WindowView]) -> Iterator[Line]:
     for (token, route), found in groupby(views, key=lambda view: (view.token, view.route)):
         for view, window in zip(found, admission.read_windows(tx, token, route), strict=False):
             yield line_of(view, window, tx.now)
+
+
+def by_token(lines: Sequence[Line]) -> list[TokenLines]:
+    """Return the windows of each token, those of creates first."""
+    found: dict[str, TokenLines] = {}
+    for line in lines:
+        view = line.view
+        found.setdefault(view.token, TokenLines(view.account, view.token, [])).lines.append(line)
+    order = {route: place for place, route in enumerate(_MEANT)}
+    for token in found.values():
+        token.lines.sort(key=lambda line: order.get(line.view.route, len(order)))
+    return list(found.values())
 
 
 def line_of(view: WindowView, stored: Window, now: datetime) -> Line:
