@@ -11,7 +11,8 @@ from jobs.records import JobRecord, jobs
 from jobs.states import State
 
 NOT_CANCELLABLE: Final = "not_cancellable"
-_UNBOUGHT: Final = (State.SUBMITTED, State.QUEUED, State.DISPATCHED, State.CREATING, State.UNCERTAIN)
+UNBOUGHT: Final = (State.SUBMITTED, State.QUEUED, State.DISPATCHED, State.CREATING, State.UNCERTAIN)
+"""What a cancel takes back."""
 _OVER: Final = frozenset({State.CANCELLED, State.DELETING, State.DELETED})
 
 
@@ -74,7 +75,7 @@ def _note(tx: Transaction, job: JobRecord, *, actor: str) -> JobRecord | None:
 
 
 def _may_be(job: JobRecord) -> bool:
-    unbought = job.state in _UNBOUGHT and job.ending != "cancel"
+    unbought = job.state in UNBOUGHT and job.ending != "cancel"
     return unbought or (job.state is State.DELETING and job.afterwards is not None)
 
 

@@ -1,15 +1,16 @@
 """Which jobs an operation is for, and why it did nothing for some of them."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 
 from jobs.database import Database, Transaction
 from jobs.listing import JobFilter, conditions
 from jobs.queries import as_id
 from jobs.records import JobRecord, fleets, jobs
+from jobs.states import State
 
 CHUNK: Final = 500
 MOST_IDS: Final = 1_000
@@ -22,7 +23,10 @@ class UnknownJobError(LookupError):
 
 @dataclass(frozen=True)
 class Pick:
-    """Some jobs of one fleet: those that fit ``where`` (its ``fleet_id`` is set), of these ``ids`` if there are any."""
+    """Some jobs of one fleet: those that fit ``where`` (its ``fleet_id`` is set), of these ``ids`` if there are any.
+
+    For :func:`shares` and :func:`sample` it may be jobs of several fleets: then ``fleet_id`` is None.
+    """
 
     tenant: str
     where: JobFilter
@@ -69,6 +73,47 @@ def selected(tx: Transaction, pick: Pick, *columns: Any) -> Select[Any]:  # noqa
     mine = (jobs.c.tenant_id == pick.tenant, fleets.c.retired_at.is_(None))
     found = found.where(*mine, *conditions(tx, pick.where))
     return found if pick.ids is None else found.where(jobs.c.id.in_(pick.ids))
+
+
+@dataclass(frozen=True)
+class Share:
+    """Those of the jobs that are picked which are one fleet's; their ids only where those were given."""
+
+    fleet_id: str
+    fleet: str
+    states: Mapping[str, int]
+    ids: tuple[str, ...] | None
+
+
+def shares(tx: Transaction, pick: Pick) -> list[Share]:
+    """Return the jobs that are picked by their fleets, of which there may be many. Unknown ids are left out."""
+    chosen = _usable(pick)
+    of = [jobs.c.fleet_id, fleets.c.name]
+    counted = selected(tx, chosen, *of, jobs.c.state, func.count()).group_by(*of, jobs.c.state)
+    states: dict[tuple[str, str], dict[str, int]] = {}
+    for fleet_id, name, state, count in tx.execute(counted.order_by(jobs.c.fleet_id)):
+        states.setdefault((fleet_id, name), {})[state] = count
+    ids: dict[str, list[str]] = {}
+    if chosen.ids is not None:
+        for fleet_id, job_id in tx.execute(selected(tx, chosen, jobs.c.fleet_id, jobs.c.id)):
+            ids.setdefault(fleet_id, []).append(job_id)
+    return [
+        Share(fleet_id, name, found, None if chosen.ids is None else tuple(ids.get(fleet_id, ())))
+        for (fleet_id, name), found in states.items()
+    ]
+
+
+def sample(tx: Transaction, pick: Pick, states: Sequence[State], limit: int) -> list[str]:
+    """Return the labels of a few of the jobs that are picked and are in one of the states."""
+    found = selected(tx, _usable(pick), jobs.c.label).where(jobs.c.state.in_([one.value for one in states]))
+    if pick.where.fleet_id is not None:
+        found = found.order_by(jobs.c.position)
+    return list(tx.execute(found.limit(limit)).scalars())
+
+
+def _usable(pick: Pick) -> Pick:
+    # PostgreSQL refuses to look for what is no UUID.
+    return pick if pick.ids is None else replace(pick, ids=tuple(filter(None, map(as_id, pick.ids))))
 
 
 def pages(database: Database, pick: Pick) -> Iterator[Sequence[str]]:

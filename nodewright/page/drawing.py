@@ -14,13 +14,14 @@ from nodewright.page import flash
 from nodewright.page.assets import assets, takes_gzip
 from nodewright.page.shown import Asked, Shown, Visitor
 from nodewright.page.views.rendering import environment
-from nodewright.page.visitor import Entry, enter, give_session
+from nodewright.page.visitor import Entry, give_session
 from nodewright.service.problems import Problem
 
 MENU: Final = (("/", "Fleets"), ("/jobs", "Jobs"), ("/limits", "Limits"), ("/system", "System"))
 LOGIN: Final = "/login"
 NOBODY: Final = Visitor("", "", frozenset())
 _WORTH_IT: Final = 1_000
+_USUAL: Final = {"known": True, "live": False, "said": None}
 _SECTIONS: Final = {"fleets": "/"}
 
 
@@ -52,26 +53,28 @@ def draw(request: Request, entry: Entry, shown: Shown) -> Response:
 def draw_form(request: Request, visitor: Visitor, template: str, **context: Any) -> Response:  # noqa: ANN401 - what a template takes
     """Return a page that is no view's, as the login, as an answer."""
     status = context.pop("status", HTTPStatus.OK)
-    return HTMLResponse(_layout(template, request, visitor, said=None, **context), int(status))
+    return HTMLResponse(_layout(template, request, visitor, **context), int(status))
 
 
 def draw_problem(request: Request, problem: Problem) -> Response:
     """Return an error as a page; who would only have to log in is asked to."""
     if problem.status is HTTPStatus.UNAUTHORIZED and request.method in {"GET", "HEAD"}:
         return RedirectResponse(login_url(url_of(request)), HTTPStatus.SEE_OTHER)
-    context = {"status": problem.status, "title": problem.status.phrase, "problem": problem}
-    response = draw_form(request, _whoever(request), "problem.html", **context, code=int(problem.status))
-    for name, value in problem.headers.items():
-        response.headers[name] = value
+    # Who looks is not looked up again: this runs between all other requests, and the database may be what is away.
+    entry: Entry | None = getattr(request.state, "entry", None)
+    response = draw_form(
+        request,
+        NOBODY if entry is None else entry.visitor,
+        "problem.html",
+        status=problem.status,
+        title=problem.status.phrase,
+        problem=problem,
+        code=int(problem.status),
+        request_id=getattr(request.state, "request_id", None),
+        known=entry is not None,
+    )
+    response.headers.update(problem.headers)
     return response
-
-
-def _whoever(request: Request) -> Visitor:
-    """Return who looks; nobody where that cannot be known just now."""
-    try:
-        return enter(request).visitor
-    except Exception:  # noqa: BLE001 - the page about an error must not be an error itself, whatever is down
-        return NOBODY
 
 
 def login_url(back: str) -> str:
@@ -82,19 +85,15 @@ def login_url(back: str) -> str:
 def _layout(template: str, request: Request, visitor: Visitor, **context: Any) -> str:  # noqa: ANN401 - what a template takes
     section = request.url.path.split("/")[1]
     back = url_of(request) if request.method == "GET" and request.url.path != LOGIN else "/"
-    return (
-        environment()
-        .get_template(template)
-        .render(
-            visitor=visitor,
-            asked=asked_of(request, visitor),
-            menu=MENU,
-            section=_SECTIONS.get(section, f"/{section}"),
-            assets=_urls(),
-            login=login_url(back),
-            **context,
-        )
-    )
+    around = {
+        "visitor": visitor,
+        "asked": asked_of(request, visitor),
+        "menu": MENU,
+        "section": _SECTIONS.get(section, f"/{section}"),
+        "assets": _urls(),
+        "login": login_url(back),
+    }
+    return environment().get_template(template).render(_USUAL | around | context)
 
 
 def _urls() -> Mapping[str, str]:

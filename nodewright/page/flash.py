@@ -12,7 +12,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from nodewright.page import csrf
-from nodewright.page.visitor import cookie_name, set_cookie
+from nodewright.page.visitor import read_cookie, set_cookie
 
 _NAME: Final = "nodewright-said"
 _SECONDS: Final = 60
@@ -27,7 +27,7 @@ def say(request: Request, response: Response, session: str, text: str) -> None:
 
 def said(request: Request, session: str | None) -> str | None:
     """Return what is to be said."""
-    signature, _, value = request.cookies.get(cookie_name(request, _NAME), "").partition(".")
+    signature, _, value = (read_cookie(request, _NAME) or "").partition(".")
     if not value or session is None:
         return None
     good = hmac.compare_digest(csrf.signed(session, "said", value).encode(), signature.encode())
@@ -36,5 +36,5 @@ def said(request: Request, session: str | None) -> str | None:
 
 def forget(request: Request, response: Response) -> None:
     """Take the cookie away, where there is one."""
-    if cookie_name(request, _NAME) in request.cookies:
+    if read_cookie(request, _NAME):
         set_cookie(request, response, _NAME, "", seconds=0)

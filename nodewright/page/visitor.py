@@ -43,17 +43,26 @@ def is_secure(request: Request) -> bool:
     return "https" in {request.url.scheme, said} or request.headers.get("origin", "").startswith("https://")
 
 
-def cookie_name(request: Request, name: str = COOKIE) -> str:
-    """Return what a cookie is called here."""
-    if is_secure(request):
-        return f"{_HOST}{name}"
+def read_cookie(request: Request, name: str) -> str | None:
+    """Return a cookie of ours that the browser sent."""
+    # A look does not always show that the browser came by TLS, as the login's form did; but where it does, a cookie
+    # without the prefix may be a neighbouring host's.
+    names = [_secure_name(name)] if is_secure(request) else [_secure_name(name), _plain_name(request, name)]
+    return next(filter(None, map(request.cookies.get, names)), None)
+
+
+def _secure_name(name: str) -> str:
+    return f"{_HOST}{name}"
+
+
+def _plain_name(request: Request, name: str) -> str:
     # Browsers keep the cookies of all ports of a machine together: two stacks on one would log each other out.
     return f"{name}-{request.url.port or 80}"
 
 
 def session_of(request: Request) -> str | None:
     """Return the session's token that the browser sent."""
-    return request.cookies.get(cookie_name(request)) or None
+    return read_cookie(request, COOKIE)
 
 
 def give_session(request: Request, response: Response, token: str) -> None:
@@ -65,12 +74,13 @@ def set_cookie(request: Request, response: Response, name: str, value: str, *, s
     """Send a cookie along that no script sees; for 0 seconds: take it away."""
     # Lax: with Strict the first click on a link in a mail or a chat would find nobody logged in. What changes
     # anything is a POST, with which Lax sends the cookie from our own pages only.
+    secure = is_secure(request) or _secure_name(name) in request.cookies
     response.set_cookie(
-        cookie_name(request, name),
+        _secure_name(name) if secure else _plain_name(request, name),
         value,
         max_age=seconds,
         path="/",
-        secure=is_secure(request),
+        secure=secure,
         httponly=True,
         samesite="lax",
     )
@@ -80,7 +90,12 @@ def set_cookie(request: Request, response: Response, name: str, value: str, *, s
 
 
 def enter(request: Request) -> Entry:
-    """Return who looks. Raises the refusal of somebody who may not."""
+    """Return who looks, and remember it. Raises the refusal of somebody who may not."""
+    request.state.entry = entry = _enter(request)
+    return entry
+
+
+def _enter(request: Request) -> Entry:
     if "authorization" in request.headers:
         return Entry(_visitor(with_scope("read", require_key(request))))
     token = session_of(request)
@@ -124,6 +139,7 @@ def require_actor(request: Request, form: Form, scope: str) -> Entry:
     found = None if token is None else find(request.app.state.deps, token, use=True)
     if token is None or found is None:
         raise _refused("not_logged_in", "you are not logged in, or not any more: nothing was done")
+    request.state.entry = found
     if not csrf.is_token(token, form.get(csrf.FIELD, "")):
         detail = (
             "this form is from another login or was made up: nothing was done; load the page and try again"

@@ -9,6 +9,7 @@ from starlette.datastructures import QueryParams
 
 from jobs import house, schema
 from jobs.database import Database
+from jobs.sessions import Sessions
 from nodewright.page.shown import Asked, Shown, Visitor
 from nodewright.page.views import VIEWS
 from nodewright.service import ServiceDeps
@@ -33,6 +34,7 @@ class Looker:
         self.deps = ServiceDeps(
             make_service(self.database),
             authenticate=lambda _key: None,
+            sessions=Sessions(self.database, dice=Random(9)),
             hooks=None,
             ready=lambda: None,
         )
