@@ -118,7 +118,7 @@ def test_a_key_without_read_opens_nothing(house):
 
 
 def test_the_cookie_is_for_the_browser_and_this_host_alone(house):
-    """No script reads it, no other site sends it with a form; over TLS it never leaves TLS, and no neighbour sets it."""
+    """No script reads it, no other site sends it with a form; over TLS it never leaves TLS."""
     plain = house.person().log_in(house.key()).headers["set-cookie"].lower()
     for part in ("httponly", "path=/", "samesite=lax", f"max-age={int(LIFETIME.total_seconds())}"):
         assert part in plain, part
@@ -201,7 +201,10 @@ def test_a_link_or_somebody_elses_page_logs_nobody_out(house):
     """A logout is a form of our own page."""
     person = house.entrant()
     assert person.look("/logout").status_code in {404, 405}
-    assert person.post("/logout", [("csrf", person.token())], origin="https://elsewhere.example").status_code == 403
+    assert (
+        person.post("/logout", [("csrf", person.token())], origin="https://elsewhere.example").status_code
+        == 403
+    )
     assert person.post("/logout", []).status_code == 403
     assert is_in(person)
 
@@ -272,8 +275,16 @@ def test_the_key_of_the_settings_logs_in_until_it_is_changed(house):
     person = house.person()
     assert person.log_in(SETTINGS_KEY).status_code == 303
     assert is_in(person)
-    again = house.person(deps=house.restarted({keys.digest_of(SETTINGS_KEY): Principal("settings", TENANT, frozenset(keys.SCOPES))}))
-    changed = house.person(deps=house.restarted({keys.digest_of("another"): Principal("settings", TENANT, frozenset(keys.SCOPES))}))
+    again = house.person(
+        deps=house.restarted(
+            {keys.digest_of(SETTINGS_KEY): Principal("settings", TENANT, frozenset(keys.SCOPES))}
+        )
+    )
+    changed = house.person(
+        deps=house.restarted(
+            {keys.digest_of("another"): Principal("settings", TENANT, frozenset(keys.SCOPES))}
+        )
+    )
     for later in (again, changed):
         for name, value in person.cookies.items():
             later.client.cookies.set(name, value, domain="nodewright.example")
@@ -288,7 +299,15 @@ def test_a_refused_login_says_nothing_about_the_key(house):
     good, revoked, brief = house.key(), house.key(), house.key(lifetime=MINUTE)
     keys.revoke(house.database, keys.key_id(revoked))
     wait(house, MINUTE)
-    tried = ["nwk_aaaaaaaa_unknown", f"{good[:-1]}!", good.rpartition("_")[0], revoked, brief, "k" * 5_000, "ключ\x00"]
+    tried = [
+        "nwk_aaaaaaaa_unknown",
+        f"{good[:-1]}!",
+        good.rpartition("_")[0],
+        revoked,
+        brief,
+        "k" * 5_000,
+        "ключ\x00",
+    ]
     answers = [house.person(address=f"192.0.2.{place}").log_in(key) for place, key in enumerate(tried)]
     assert {one.status_code for one in answers} == {403}
     assert len({one.text for one in answers}) == 1
@@ -322,7 +341,13 @@ def test_right_keys_are_not_slowed_down(house):
 def test_nobody_is_logged_in_by_somebody_elses_page(house):
     """Login CSRF: a form of another site's opens no session, or a visitor would work in the attacker's."""
     key = house.key()
-    for origin, site in (("https://elsewhere.example", None), ("null", None), (None, None), (PLAIN, "cross-site"), (PLAIN, "same-site")):
+    for origin, site in (
+        ("https://elsewhere.example", None),
+        ("null", None),
+        (None, None),
+        (PLAIN, "cross-site"),
+        (PLAIN, "same-site"),
+    ):
         victim = house.person()
         more = {} if site is None else {"sec_fetch_site": site}
         answer = victim.log_in(key, origin=origin, **more)

@@ -201,7 +201,7 @@ class Person:
         return next(value for form in self.forms("/") for name, value in form.fields if name == "csrf")
 
     def post(self, path: str, fields: Any, *, origin: str | None = "", **headers: str) -> Any:
-        """Send a form as a browser does from a page of the service; ``origin``: from where else, None: it says nothing."""
+        """Send a form as a browser does; ``origin``: not from a page of the service; None: it does not say from where."""
         said = {} if origin is None else {"origin": origin or self.url}
         pairs = fields.items() if isinstance(fields, dict) else fields
         head = {"content-type": "application/x-www-form-urlencoded", **said, **_head(headers)}
