@@ -37,7 +37,7 @@ from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
 from jobs.database import Database, Transaction
 from jobs.destruction import Destroyed, Preview
-from jobs.feed import FleetFeed, is_event_of
+from jobs.feed import FleetFeed, Lookout, is_event_of
 from jobs.fleets import Draft, Guards, Trace
 from jobs.holds import HoldView, Scope
 from jobs.identity import new_id
@@ -167,6 +167,8 @@ class Service:
         wait: Callable[[float], object] = time.sleep,
     ) -> None:
         self._database = database
+        self.lookout = Lookout(database)
+        """Looks at the events for all the feeds."""
         self._vault = vault
         self._guards = guards
         self._catalogs = catalogs
@@ -503,7 +505,7 @@ class Service:
             with self._database.read() as tx:
                 if not is_event_of(tx, fleet.id, after):
                     raise UnknownEvent(f"the fleet has no event {after}")
-        return FleetFeed(self._database, fleet, after=after)
+        return FleetFeed(self._database, fleet, after=after, lookout=self.lookout)
 
     def fleets(self, tenant: str, *, limit: int = 100, after: str | None = None) -> list[FleetView]:
         """Return fleets, newest first; those older than the fleet ``after``. Raises NotFound for an unknown one."""

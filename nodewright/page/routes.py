@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from nodewright.page import actions, login
+from nodewright.page import actions, live, login
 from nodewright.page.assets import send_asset
 from nodewright.page.drawing import asked_of, draw, draw_problem
 from nodewright.page.shown import View
@@ -22,6 +22,7 @@ def install(app: FastAPI) -> None:
     app.add_api_route("/static/{name}", send_asset, methods=_READING, include_in_schema=False)
     login.install(app)
     actions.install(app)
+    live.install(app)
     for path, view in VIEWS.items():
         app.add_api_route(path, _shows(view), methods=_READING, include_in_schema=False)
 

@@ -3,28 +3,30 @@
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-import anyio
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.exc import OperationalError
 from starlette.types import Receive, Scope, Send
 
-from jobs.feed import LARGEST_ID, Batch, FleetFeed
+from jobs.feed import LARGEST_ID, Batch, FleetFeed, Look
 from jobs.service import UnknownEvent
 from nodewright.service.access import Reader
 from nodewright.service.deps import Deps, ServiceDeps
 from nodewright.service.guards import Streams
 from nodewright.service.openapi import answers
 from nodewright.service.problems import RETRY_SECONDS, Problem, bad_parameter, refused_parameters
+from nodewright.service.pulse import Pulse
 
 MEDIA_TYPE: Final = "text/event-stream"
 TICK_SECONDS: Final = 0.5
 BEAT_SECONDS: Final = 15.0
+STILL_HERE: Final = ": still here\n\n"
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 
@@ -33,24 +35,37 @@ LastEventId = Annotated[
 ]
 
 
-class _Stream(StreamingResponse):
-    """A stream that gives its place back, however it ends."""
+class EventStream(StreamingResponse):
+    """A stream that lets go of what it holds, however it ends: a generator that is cut off is not always closed."""
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, lines: AsyncIterator[str], streams: Streams, key_id: str) -> None:
+    def __init__(self, lines: AsyncIterator[str], held: ExitStack) -> None:
         super().__init__(lines, headers=_HEADERS)
-        self._streams = streams
-        self._key_id = key_id
+        self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
+        """Send the lines."""
+        with self._held:
             await super().__call__(scope, receive, send)
-        finally:
-            self._streams.give_back(self._key_id)
 
 
-async def stream_events(key: Reader, deps: Deps, ref: str, last_event_id: LastEventId = None) -> Response:
+async def _pulse(request: Request) -> Pulse[Look]:
+    """Return what looks at the events for all the streams of this application."""
+    state = request.app.state
+    if not hasattr(state, "events"):
+        deps: ServiceDeps = state.deps
+        state.events = Pulse(deps.service.lookout.look, lambda: TICK_SECONDS, closing=deps.closing)
+    found: Pulse[Look] = state.events
+    return found
+
+
+Events = Annotated[Pulse[Look], Depends(_pulse)]
+
+
+async def stream_events(
+    key: Reader, deps: Deps, pulse: Events, ref: str, last_event_id: LastEventId = None
+) -> Response:
     """Stream what happens to the fleet's jobs, from its beginning or after `Last-Event-ID`, until it has ended.
 
     `event: job` carries one line of a job's timeline, and its `id`. The last one is `event: end` with the fleet. A
@@ -64,11 +79,23 @@ async def stream_events(key: Reader, deps: Deps, ref: str, last_event_id: LastEv
     first = await run_sync(feed.poll)
     if first.ended is not None and after is not None:
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    if not deps.streams.take(key.key_id):
-        detail = "too many event streams are open; close one, or ask for the fleet now and then instead"
+    with ExitStack() as held:
+        held.enter_context(place(deps.streams, key.key_id, "ask for the fleet now and then instead"))
+        held.enter_context(pulse.joined())
+        return EventStream(_lines(feed, first, deps, pulse), held.pop_all())
+
+
+@contextmanager
+def place(streams: Streams, key_id: str, instead: str) -> Iterator[None]:
+    """Hold a place for one stream. Raises the refusal where there is none, which says what to do instead."""
+    if not streams.take(key_id):
+        detail = f"too many event streams are open; close one, or {instead}"
         headers = {"Retry-After": str(RETRY_SECONDS)}
         raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "too_many_streams", detail, headers=headers)
-    return _Stream(_lines(feed, first, deps), deps.streams, key.key_id)
+    try:
+        yield
+    finally:
+        streams.give_back(key_id)
 
 
 def _number(text: str) -> int:
@@ -83,25 +110,28 @@ def _unknown(text: str) -> Problem:
     return refused_parameters([bad_parameter("Last-Event-ID", message, remedy, value=text)])
 
 
-async def _lines(feed: FleetFeed, batch: Batch, deps: ServiceDeps) -> AsyncIterator[str]:
-    began = beat = time.monotonic()
+async def _lines(feed: FleetFeed, batch: Batch, deps: ServiceDeps, pulse: Pulse[Look]) -> AsyncIterator[str]:
+    ends, turn = time.monotonic() + deps.stream_seconds, -1
     yield f"retry: {RETRY_SECONDS * 1000}\n\n"
-    while time.monotonic() - began < deps.stream_seconds and not deps.closing():
+    while time.monotonic() < ends and not deps.closing():
         if batch.events:
             yield "".join(_message("job", event.to_json(), event.id) for event in batch.events)
-            beat = time.monotonic()
         if batch.ended is not None:
             yield _message("end", {"fleet": batch.ended.to_json()})
             return
-        if not batch.more:
-            await anyio.sleep(TICK_SECONDS)
-        if time.monotonic() - beat > BEAT_SECONDS:
-            yield ": still here\n\n"
-            beat = time.monotonic()
         try:
-            batch = await run_sync(feed.poll)
+            if not batch.events:  # else there may be more, or the fleet has ended by them
+                seen, turn = turn, await pulse.wait(turn, min(BEAT_SECONDS, ends - time.monotonic()))
+                if turn == seen:
+                    yield STILL_HERE
+            batch = await _next(feed, pulse.answer)
         except OperationalError:
             return  # the client resumes once the database is back
+
+
+async def _next(feed: FleetFeed, look: Look | None) -> Batch:
+    found = None if look is None else feed.glance(look)
+    return await run_sync(feed.poll, look) if found is None else found
 
 
 def _message(event: str, content: dict[str, Any], event_id: int | None = None) -> str:
