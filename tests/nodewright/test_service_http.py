@@ -179,7 +179,8 @@ def test_the_page_lists_fleets_and_escapes_names(http, document):
     del http.headers["Authorization"]
     page = http.get("/")
     assert page.status_code == 200
-    assert "<b>" not in page.text
+    assert "a<b>" not in page.text
+    assert "a&lt;b&gt;" in page.text
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
