@@ -154,9 +154,8 @@ def _foreseen(here: _Act, verb: Verb, pick: Pick, shares: Sequence[Share]) -> tu
         )
     if came.refused:
         notes.append(" ".join(left_out(came.refused)))
-        notes.append(
-            f"What needs more than a yes is done by `nodewright retry {shlex.quote(shares[0].fleet)}`; see its `--help`."
-        )
+        command = f"nodewright retry {shlex.quote(shares[0].fleet)}"
+        notes.append(f"What needs more than a yes is done by `{command}`; see its `--help`.")
     return came.now + came.later, notes
 
 
