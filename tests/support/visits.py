@@ -114,6 +114,7 @@ class House:
         )
         self._dice = Random(5)
         self._runner = asyncio.Runner()
+        self.app = create_app(self.deps)
 
     def close(self) -> None:
         """Close what is open."""
@@ -153,7 +154,7 @@ class House:
 
     def person(self, url: str = PLAIN, *, deps: Any = None, address: str = "192.0.2.1") -> "Person":
         """Return somebody who is about to look, in a browser without cookies."""
-        app = create_app(self.deps if deps is None else deps)
+        app = self.app if deps is None else create_app(deps)
         way = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 50_000))
         head = {"accept": "text/html,application/xhtml+xml"}
         return Person(httpx.AsyncClient(transport=way, base_url=url, headers=head), url, self._runner)
@@ -201,7 +202,7 @@ class Person:
         return next(value for form in self.forms("/") for name, value in form.fields if name == "csrf")
 
     def post(self, path: str, fields: Any, *, origin: str | None = "", **headers: str) -> Any:
-        """Send a form as a browser does; ``origin``: not from a page of the service; None: it does not say from where."""
+        """Send a form as a browser does; ``origin``: from elsewhere than our own page; None: it does not say."""
         said = {} if origin is None else {"origin": origin or self.url}
         pairs = fields.items() if isinstance(fields, dict) else fields
         head = {"content-type": "application/x-www-form-urlencoded", **said, **_head(headers)}
