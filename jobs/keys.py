@@ -56,7 +56,7 @@ def _draw(dice: Random, length: int) -> str:
 def digest_of(key: str) -> str:
     """Return the hash that stands for a key where it is kept."""
     # 200 bits from the system's dice need no slow hash: there is nothing to guess.
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode(errors="replace")).hexdigest()
 
 
 def create_key(
