@@ -482,6 +482,12 @@ class Service:
             raise NotFound(f"there is no fleet {ref!r}")
         return view
 
+    def fleet_id(self, ref: str, tenant: str) -> str:
+        """Return the id of the fleet that :meth:`fleet` finds, and count nothing of it. Raises as that does."""
+        with self._database.read() as tx:
+            found = queries.find_fleet_id(tx, ref, tenant=tenant)
+        return found or self.fleet(ref, tenant).id
+
     def refuse_message(self, fleet_id: str, reason: str) -> None:
         """Keep why a message that came by Celery can never be accepted."""
         with self._database.write() as tx:
