@@ -72,7 +72,7 @@ _DIRECT: Final = (
     "expires_at",
 )
 _DERIVED: Final = (
-    *("tenant_id", "account_id", "parked_at", "error_code", "error_reason", "error_field"),
+    *("tenant_id", "account_id", "group_index", "parked_at", "error_code", "error_reason", "error_field"),
     *("spent_microusd", "wasted_microusd"),
 )
 """What a job's row says by way of something else."""
