@@ -7,7 +7,6 @@ from jobs import keys
 from jobs.states import State
 from nodewright.page.actions import ACTIONS
 from nodewright.page.views import VIEWS
-from nodewright.service.app import create_app
 from tests.support.fleets import ACCOUNT, TENANT, TOKEN, add_fleet, add_job, submit
 from tests.support.visits import OWN_MACHINE, PLAIN, House, Reader
 
@@ -28,12 +27,16 @@ class Scene:
     """A fleet that waits, and one with two failed jobs and one that waits."""
 
     def __init__(self, house, name="victims"):
-        self.house = house
+        self.house, self.name = house, name
         self.waiting = submit(house.database, {"count": 3}, name=f"{name}-web").fleet.id
         self.fleet = add_fleet(house.database, name=f"{name}-db")
-        self.failed = add_job(house.database, State.FAILED, fleet_id=self.fleet).id
-        self.queued = add_job(house.database, State.QUEUED, fleet_id=self.fleet, position=2).id
-        self.failed_too = add_job(house.database, State.FAILED, fleet_id=self.fleet, position=3).id
+        self.failed = self._job(1, State.FAILED)
+        self.queued = self._job(2, State.QUEUED)
+        self.failed_too = self._job(3, State.FAILED)
+
+    def _job(self, position, state):
+        label = f"{self.name}-db-{position}"
+        return add_job(self.house.database, state, fleet_id=self.fleet, position=position, label=label).id
 
     def ways(self):
         """Return each action: the template of its path, where it is sent, and what else its form carries."""
@@ -48,7 +51,7 @@ class Scene:
 
 def actions(house):
     """Return the path of whatever a form can be sent to, as the service itself knows it."""
-    routes = create_app(house.deps).routes
+    routes = house.app.routes
     found = [one.path for one in routes if "POST" in (getattr(one, "methods", None) or ())]
     return [path for path in found if not path.startswith("/v1/") and path not in FREE]
 
@@ -249,9 +252,9 @@ def test_what_ends_or_spends_asks_first(scene):
     person = scene.house.entrant()
     cases = [
         (f"/fleets/{scene.waiting}/cancel", {}, "3 jobs", "victims-web-"),
-        (f"/jobs/{scene.failed}/retry", {}, "1 job", "made-0001"),
-        ("/jobs/cancel", {"job": scene.queued}, "1 job", "made-0002"),
-        ("/jobs/retry", {"all": "1", "state": "failed"}, "1 job", "made-0003"),
+        (f"/jobs/{scene.failed}/retry", {}, "1 job", "victims-db-1"),
+        ("/jobs/cancel", {"job": scene.queued}, "1 job", "victims-db-2"),
+        ("/jobs/retry", {"all": "1", "state": "failed"}, "1 job", "victims-db-3"),
     ]
     for url, fields, count, label in cases:
         before = scene.house.rows()
@@ -332,18 +335,20 @@ def test_nothing_of_another_tenant_is_on_any_page(scene, intruder):
     """Its fleets and jobs are not found, by id, name or search; what all see names nothing of them."""
     house = scene.house
     house.service.pause(house.service.fleet_scope(scene.waiting, TENANT), actor="x")
-    others = {"victims-", "made-0", TOKEN, *ids(scene, scene.waiting), scene.fleet, scene.queued}
+    others = {"victims-", TOKEN, *ids(scene, scene.waiting), scene.fleet, scene.queued}
     for path in VIEWS:
         for ref in (scene.waiting, "victims-web"):
             url = path.format(ref=ref, job_id=scene.failed)
             for query in ("", f"?fleet={ref}", f"?q={scene.failed}", "?state=failed"):
                 answer = intruder.look(f"{url}{query}")
                 assert answer.status_code == (404 if "{" in path else 200), url
-                told = Reader(answer.text).text + " ".join(
-                    str(one) for _, one in Reader(answer.text).elements
+                # What was asked for is said back; that tells nobody whether there is such a thing.
+                told = (
+                    answer.text.replace("victims-web", "")
+                    .replace(scene.failed, "")
+                    .replace(scene.waiting, "")
                 )
-                asked = {ref, scene.failed, scene.waiting}
-                assert not [mark for mark in marks - asked if mark in told], (url, query)
+                assert not [mark for mark in others if mark in told], (url, query)
 
 
 def test_nothing_of_another_tenant_can_be_acted_on(scene, intruder):

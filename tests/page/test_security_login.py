@@ -234,13 +234,12 @@ def test_a_session_without_use_ends(house):
 
 
 def test_use_does_not_lengthen_a_session_for_ever(house):
-    """A stolen cookie that is used each hour is worthless after a week."""
+    """A stolen cookie that is used all the time is worthless after a week."""
     person = house.entrant()
-    for _ in range(LONGEST // HOUR - 1):
-        wait(house, HOUR)
-        person.look("/system")
-    assert is_in(person)
-    wait(house, HOUR)
+    for _ in range(LONGEST // (6 * HOUR) - 1):
+        wait(house, 6 * HOUR)
+        assert is_in(person)
+    wait(house, 6 * HOUR)
     assert not is_in(person)
 
 
@@ -335,7 +334,7 @@ def test_wrong_keys_are_slowed_down_by_address(house):
 def test_right_keys_are_not_slowed_down(house):
     """Only wrong ones count: many people behind one address log in as often as they like."""
     key = house.key()
-    assert {house.person().log_in(key).status_code for _ in range(2 * LOGINS_AT_ONCE)} == {303}
+    assert {house.person().log_in(key).status_code for _ in range(LOGINS_AT_ONCE + 1)} == {303}
 
 
 def test_nobody_is_logged_in_by_somebody_elses_page(house):

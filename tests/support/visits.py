@@ -1,7 +1,6 @@
 """A person at the page of a whole service: a browser without scripts, which keeps cookies and sends forms."""
 
 import asyncio
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from io import StringIO
@@ -15,7 +14,7 @@ from sqlalchemy import select
 from jobs import house, keys, schema, tenants
 from jobs.database import Database
 from jobs.keys import Principal
-from jobs.records import accounts, api_keys, fleets, job_events, jobs
+from jobs.records import accounts, fleets, installation, job_events, jobs
 from jobs.sessions import Sessions
 from jobs.vault import Vault, new_key
 from nodewright.logs import make_logger
@@ -29,7 +28,7 @@ PLAIN: Final = "http://nodewright.example:8420"
 TLS: Final = "https://nodewright.example"
 OWN_MACHINE: Final = "http://127.0.0.1:8420"
 SETTINGS_KEY: Final = "the-key-that-the-settings-give"
-_KEPT: Final = (fleets, jobs, job_events, accounts)
+_KEPT: Final = (fleets, jobs, job_events, accounts, installation)
 
 
 @dataclass
@@ -114,6 +113,7 @@ class House:
         )
         self._dice = Random(5)
         self._runner = asyncio.Runner()
+        self.app = create_app(self.deps)
 
     def close(self) -> None:
         """Close what is open."""
@@ -146,14 +146,9 @@ class House:
         with self.database.read() as tx:
             return [tx.execute(select(table).order_by(*table.primary_key)).all() for table in _KEPT]
 
-    def key_rows(self) -> list[Any]:
-        """Return the keys."""
-        with self.database.read() as tx:
-            return list(tx.execute(select(api_keys)).all())
-
     def person(self, url: str = PLAIN, *, deps: Any = None, address: str = "192.0.2.1") -> "Person":
         """Return somebody who is about to look, in a browser without cookies."""
-        app = create_app(self.deps if deps is None else deps)
+        app = self.app if deps is None else create_app(deps)
         way = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 50_000))
         head = {"accept": "text/html,application/xhtml+xml"}
         return Person(httpx.AsyncClient(transport=way, base_url=url, headers=head), url, self._runner)
@@ -201,7 +196,7 @@ class Person:
         return next(value for form in self.forms("/") for name, value in form.fields if name == "csrf")
 
     def post(self, path: str, fields: Any, *, origin: str | None = "", **headers: str) -> Any:
-        """Send a form as a browser does; ``origin``: not from a page of the service; None: it does not say from where."""
+        """Send a form as a browser does; ``origin``: from elsewhere than our own page; None: it does not say."""
         said = {} if origin is None else {"origin": origin or self.url}
         pairs = fields.items() if isinstance(fields, dict) else fields
         head = {"content-type": "application/x-www-form-urlencoded", **said, **_head(headers)}
@@ -216,15 +211,6 @@ class Person:
     def cookies(self) -> dict[str, str]:
         """What the browser keeps."""
         return {one.name: str(one.value) for one in self.client.cookies.jar}
-
-    @contextmanager
-    def without_cookies(self) -> Any:
-        """Forget the cookies for a while."""
-        kept = list(self.client.cookies.jar)
-        self.client.cookies.clear()
-        yield
-        for one in kept:
-            self.client.cookies.jar.set_cookie(one)
 
 
 def _head(given: dict[str, str]) -> dict[str, str]:
