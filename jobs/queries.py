@@ -72,8 +72,8 @@ _DIRECT: Final = (
     "expires_at",
 )
 _DERIVED: Final = (
-    *("tenant_id", "account_id", "group_index", "parked_at", "error_code", "error_reason", "error_field"),
-    *("spent_microusd", "wasted_microusd"),
+    *("tenant_id", "account_id", "parked_at", "error_code", "error_reason", "error_field"),
+    *("spent_microusd", "wasted_microusd", "group_index"),
 )
 """What a job's row says by way of something else."""
 
