@@ -45,9 +45,9 @@ def test_a_filter_is_shared_out_among_fleets(database, fleets):
     }
     assert {one.fleet_id for one in found.values()} == set(fleets.values())
     assert {one.ids for one in found.values()} == {None}
-    assert dict(shares(database, JobFilter(fleet_id=fleets["first"], state=State.QUEUED))["first"].states) == {
-        "queued": 1
-    }
+    assert dict(
+        shares(database, JobFilter(fleet_id=fleets["first"], state=State.QUEUED))["first"].states
+    ) == {"queued": 1}
 
 
 def test_ids_are_shared_out_among_fleets(database, fleets):
