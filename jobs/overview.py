@@ -56,7 +56,9 @@ PACE_SPAN: Final = timedelta(minutes=10)
 LOOKED_AT: Final = 20_000
 """So many failed jobs, or events, are looked at for one question, and no more."""
 EXACT: Final = 10_000
-"""Of a fleet that is larger so many jobs, evenly spread, stand for all in its history."""
+"""The history of a fleet that is no larger tells of each of its jobs …"""
+SAMPLE: Final = 2_500
+"""… and of one that is larger so many jobs, evenly spread, stand for all: one in 2,500 is less than a line's width."""
 _READY: Final = and_(in_state(State.QUEUED), jobs.c.run_after.is_(None))
 _EXAMPLES: Final = 3
 _SHORTEST_STEP: Final = 1e-6
@@ -178,7 +180,7 @@ _MOMENTS: Final = (
 def history(tx: Transaction, fleet_id: str, points: int = 60) -> History:
     """Return how a fleet's jobs went through their states, at so many moments since its submit."""
     most = tx.execute(select(func.max(jobs.c.position)).where(jobs.c.fleet_id == fleet_id)).scalar() or 0
-    stride = -(-most // EXACT)
+    stride = 1 if most <= EXACT else -(-most // SAMPLE)
     of = _some_of(fleet_id, most, stride)
     at_work = func.sum(case((of.c.state.in_(_AT_WORK), 1), else_=0))
     start, changed, busy, count = tx.execute(

@@ -30,6 +30,7 @@ from jobs.views import (
     ErrorView,
     EventView,
     FleetView,
+    GroupView,
     JobDetail,
     JobView,
     Spend,
@@ -247,6 +248,7 @@ def job_view(row: Any, paused: Mapping[str, ErrorView], now: datetime) -> JobVie
     return JobView(
         **direct,
         fleet=row.fleet_name,
+        group=row.group_index,
         tenant=row.tenant_id,
         error=error,
         parked=row.parked_at is not None,
@@ -262,6 +264,13 @@ def job_rows(of: FromClause = jobs) -> Select[Any]:
         fleets, fleets.c.id == of.c.fleet_id
     )
     return shown.where(fleets.c.retired_at.is_(None))
+
+
+def fleet_groups(tx: Transaction, fleet_id: str) -> tuple[GroupView, ...]:
+    """Return the groups of a fleet's request, in their order."""
+    groups = tx.execute(select(fleets.c.groups).where(fleets.c.id == fleet_id)).scalar_one()
+    restored = [GroupRequest.restore(group) for group in groups]
+    return tuple(GroupView(index, one.name, tuple(one.tags)) for index, one in enumerate(restored))
 
 
 def find_job(tx: Transaction, job_id: str, *, tenant: str) -> JobView | None:

@@ -26,7 +26,7 @@ from jobs.service import NotFound
 from nodewright.page.drawing import asked_of
 from nodewright.page.shown import Asked, Shown, View, Visitor
 from nodewright.page.views import VIEWS
-from nodewright.page.visitor import Entered, Entry, enter, find
+from nodewright.page.visitor import Entry, Watching, find, look_on
 from nodewright.service.deps import ServiceDeps
 from nodewright.service.events import BEAT_SECONDS, STILL_HERE, EventStream, place
 from nodewright.service.guards import Streams
@@ -151,6 +151,7 @@ class Live:
         monotonic: the clock.
         sleep: waits so many seconds.
         streams: the places for listeners.
+        beat_seconds: a stream that has nothing to say says so, so often.
 
     """
 
@@ -162,8 +163,10 @@ class Live:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Sleep = anyio.sleep,
         streams: Streams | None = None,
+        beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         self.deps = deps
+        self.beat_seconds = beat_seconds
         self.monotonic = monotonic
         self.streams = streams or Streams()
         self._mark = f"{dice.getrandbits(_MARK_BITS):032x}"
@@ -241,7 +244,7 @@ def _stays(request: Request, entry: Entry) -> bool:
     """Whether somebody may still look, and sees and may do the same. To look on is no use of a session."""
     try:
         found = (
-            enter(request)
+            look_on(request)
             if entry.session is None
             else find(request.app.state.deps, entry.session, use=False)
         )
@@ -258,11 +261,12 @@ async def _messages(
     yield f"retry: {_RETRY_MS}\n\n"
     try:
         while clock() < ends and not live.deps.closing():
+            due = checked + CHECK_SECONDS - clock()
+            seen, turn = turn, await pulse.wait(turn, min(live.beat_seconds, due))
             if clock() - checked >= CHECK_SECONDS:
                 if not await run_sync(stays):
                     return
                 checked = clock()
-            seen, turn = turn, await pulse.wait(turn, BEAT_SECONDS)
             drawing = pulse.answer or Drawing()
             for name, part in drawing.since(sent).items():
                 yield _message(name, part, live.worn(part.html, visitor))
@@ -278,9 +282,9 @@ def _message(name: str, part: Part, html: str) -> str:
     return f"event: part\ndata: {json.dumps(content, ensure_ascii=False)}\n\n"
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, views: Mapping[str, View] = VIEWS) -> None:
     """Put a stream for each page on ``app``."""
-    for path, view in VIEWS.items():
+    for path, view in views.items():
         app.add_api_route(f"/live{path}", _streams(view), methods=["GET"], include_in_schema=False)
 
 
@@ -292,8 +296,8 @@ def live_of(app: FastAPI) -> Live:
     return found
 
 
-def _streams(view: View) -> Callable[[Request, Entered], object]:
-    async def send(request: Request, entry: Entered) -> Response:
+def _streams(view: View) -> Callable[[Request, Watching], object]:
+    async def send(request: Request, entry: Watching) -> Response:
         return await stream(live_of(request.app), request, entry, view)
 
     return send

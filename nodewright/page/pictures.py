@@ -90,16 +90,9 @@ class Scale:
 
 
 def scale(begin: datetime, end: datetime) -> Scale:
-    """Return a span that ends on a round moment, so that a picture of what goes on is seldom drawn anew as a whole."""
+    """Return a span that ends on a round moment soon: what goes on is drawn to its edge, and seldom anew as a whole."""
     step = _step(max((end - begin).total_seconds(), 1.0) / _ROUND)
     return Scale(begin, _floor(end, step) + timedelta(seconds=step))
-
-
-def grain(span: Scale, now: datetime) -> datetime:
-    """Return ``now`` as coarsely as the picture shows it, within it."""
-    step = span.seconds / 100
-    coarse = span.begin + timedelta(seconds=step * int((now - span.begin).total_seconds() / step))
-    return min(max(coarse, span.begin), span.end)
 
 
 def marks(span: Scale) -> list[tuple[float, str]]:

@@ -5,7 +5,7 @@ from sqlalchemy import select, text, update
 
 from jobs import admission, holds, places, transitions
 from jobs.admission import CREATE
-from jobs.records import accounts, fleets, jobs, rate_windows
+from jobs.records import accounts, fleets, installation, jobs, rate_windows
 from jobs.service import NotFound
 from jobs.states import State
 from jobs.transitions import InstanceFacts
@@ -15,6 +15,7 @@ from tests.support.fleets import (
     TENANT,
     add_fleet,
     add_job,
+    add_tenant,
     admit,
     make_service,
     move_in,
@@ -279,3 +280,28 @@ def test_unknown_scopes(database, service, ref):
     fleet = submit(database, {"count": 1}).fleet
     with pytest.raises(NotFound):
         service.fleet_scope(fleet.id, "other")
+
+
+def test_what_is_paused_is_listed(database, clock):
+    """Everything, each account with why it is paused, and the tenant's own fleets that are."""
+    move_in(database)
+    add_tenant(database, "other")
+    add_fleet(database, name="theirs", tenant_id="other", held_at=clock.now)
+    add_fleet(database, name="goes on")
+    mine = add_fleet(database, name="mine", held_at=clock.now)
+
+    with database.read() as tx:
+        held = holds.held(tx, [ACCOUNT], TENANT)
+    assert held.everything is None
+    assert held.accounts == (holds.AccountHold(ACCOUNT, None, None, None, None),)
+    assert held.fleets == (holds.FleetHold(mine, "mine", clock.now),)
+
+    with database.write() as tx:
+        why = {"paused_at": tx.now, "paused_code": "unauthorized", "paused_reason": "Invalid Token"}
+        tx.execute(update(accounts).values(held_at=tx.now, **why))
+        tx.execute(update(installation).values(held_at=tx.now))
+        held, nobodys = holds.held(tx, [ACCOUNT], TENANT), holds.held(tx, [], "other")
+    now = clock.now
+    assert held.everything == now
+    assert held.accounts == (holds.AccountHold(ACCOUNT, now, now, "unauthorized", "Invalid Token"),)
+    assert (nobodys.accounts, [one.name for one in nobodys.fleets]) == ((), ["theirs"])

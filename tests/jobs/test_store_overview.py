@@ -40,6 +40,18 @@ def _fail(database, fleet, position, reason, **columns):
     return add_job(database, State.FAILED, fleet_id=fleet, position=position, **{**usual, **columns})
 
 
+def test_a_reason_that_all_share_is_told_as_it_is(database, look):
+    """Where jobs failed in the very same words nothing of them is left out: their numbers are worth reading."""
+    fleet = add_fleet(database)
+    words = "the image private/1002 needs 60000 MB and the disk has 25600 MB"
+    for position in (1, 2):
+        _fail(database, fleet, position, words)
+
+    (only,) = look(overview.failures, fleet)
+
+    assert (only.reason, only.count) == (words, 2)
+
+
 def test_failures_are_brought_together_by_their_reason(database, look):
     """Jobs that failed alike are one group, whatever ids and labels their reasons name; the most frequent is first."""
     fleet = add_fleet(database)
@@ -138,6 +150,7 @@ def test_the_history_of_a_fleet(database, clock, look):
 def test_the_history_of_a_large_fleet_is_a_sample(database, clock, look, monkeypatch):
     """Of a large fleet some jobs, evenly spread, stand for all."""
     monkeypatch.setattr(overview, "EXACT", 4)  # ten thousand rows would only take longer
+    monkeypatch.setattr(overview, "SAMPLE", 4)
     fleet = add_fleet(database)
     for position in range(1, 13):
         state = State.CANCELLED if position > 6 else State.QUEUED

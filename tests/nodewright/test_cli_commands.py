@@ -211,6 +211,7 @@ def test_no_catalog_is_retryable(bare_served, run):
         "fleets",
         "jobs",
         "show",
+        "inventory",
         "cancel",
         "resolve",
         "simulate",

@@ -79,14 +79,6 @@ def test_a_growing_span_is_seldom_another():
     assert all(end > START + 600 * SECOND for end in ends)
 
 
-def test_now_is_as_coarse_as_the_picture():
-    """What lasts until now is drawn anew a hundred times in a span, never beyond its end."""
-    span = Scale(START, START + 1000 * SECOND)
-
-    shown = [pictures.grain(span, START + at * SECOND) for at in (0, 9, 10, 19, 5000)]
-    assert shown == [START, START, START + 10 * SECOND, START + 10 * SECOND, span.end]
-
-
 def test_states_over_time_lie_upon_another():
     """Each kind's band begins where the one below it ends; one that never occurs has none."""
     samples = [Sample(START, {"waiting": 4}), Sample(START + MINUTE, {"running": 3, "failed": 1})]

@@ -1,7 +1,7 @@
 "use strict";
 // Keeps a page as the server sees it. Whatever somebody has begun (focus, typed text, ticked boxes, an open <details>, a
-// selection, a scrolled table) stays, because elements are changed where they are and only where they differ. Nothing
-// is ever shown but what the server rendered. Without this script, or without EventSource, every page still works.
+// selection, a scrolled table) stays, because elements are changed where they are and only where they differ. It adds a
+// box that chooses all, and a list of its keys; all else is the server's. Without it every page still works.
 (() => {
   const main = document.querySelector("[data-live]");
   const note = document.querySelector("#connection, #live");
@@ -17,9 +17,14 @@
   function keyOf(node) {
     if (node.nodeType !== 1) return null;
     if (node.id) return "#" + node.id;
+    // A form of another action must never come to be under a finger that is about to press a button.
+    if (node.localName === "form") {
+      const fields = node.querySelectorAll("input[type=hidden]:not([name=csrf])");
+      return [node.getAttribute("action"), ...[...fields].map((one) => one.value)].join(" ");
+    }
     const by = node.matches("a[href]") ? node
-      : node.matches("tr, li, article, form, details") ? node.querySelector("a[href], input[name=job], summary, h3") : null;
-    return by && node.localName + " " + (by.getAttribute("href") || by.value || by.textContent);
+      : node.matches("tr, li, article") ? node.querySelector("a[href], input[name=job]") : null;
+    return by && node.localName + " " + (by.getAttribute("href") || by.value);
   }
 
   const alike = (one, other) => one.nodeType === other.nodeType && one.nodeName === other.nodeName && !ours(one);
@@ -244,16 +249,19 @@
     if (!box.open) box.showModal();
   }
 
+  function find() {
+    const field = document.querySelector("input[type=search]");
+    if (!field) return location.assign("/jobs#q");
+    field.focus();
+    return field.select();
+  }
+
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
     if (event.target.closest("input:not([type=checkbox]), textarea, select, dialog")) return;
     if (event.key === "?") showKeys();
-    else if (event.key === "/") {
-      const field = document.querySelector("input[type=search]");
-      if (!field) return location.assign("/jobs#q");
-      field.focus();
-      field.select();
-    } else return;
+    else if (event.key === "/") find();
+    else return;
     event.preventDefault();
   });
   if (location.hash === "#q") document.getElementById("q")?.focus();

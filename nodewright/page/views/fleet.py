@@ -86,7 +86,7 @@ def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
         "here": _here(fleet),
         "whole": sum(fleet.states.values()),
         **_standing(fleet, groups, status),
-        **_past(past, span, busy=busy),
+        **_past(past, span),
         **_pages(fleet, begin, len(lines)),
         **table,
     }
@@ -119,11 +119,11 @@ def _standing(fleet: FleetView, groups: Sequence[FailureGroup], status: Status |
     }
 
 
-def _past(past: History, span: Scale | None, *, busy: bool) -> dict[str, Any]:
+def _past(past: History, span: Scale | None) -> dict[str, Any]:
     """Return how the fleet went."""
     return {
         "past": past,
-        "past_picture": None if span is None else history_picture(past, span, busy=busy),
+        "past_picture": None if span is None else history_picture(past, span),
         "past_rows": table_of(past),
         "phases": phases_in(past),
     }
@@ -181,11 +181,10 @@ def because(groups: Sequence[FailureGroup]) -> str:
 # How it went ---------------------------------------------------------------------------------------------------------
 
 
-def history_picture(past: History, span: Scale, *, busy: bool) -> Markup:
+def history_picture(past: History, span: Scale) -> Markup:
     """Return the states over time."""
     samples = [Sample(point.at, {name: getattr(point, name) for name in _PHASES}) for point in past.points]
-    if not busy:
-        samples.append(Sample(span.end, samples[-1].counts))
+    samples.append(Sample(span.end, samples[-1].counts))
     most = max(point.total for point in past.points)
     return pictures.area(samples, _PHASES, span, most) + pictures.axis(span)
 
@@ -227,8 +226,7 @@ def timelines(fleet: FleetView, spans: Sequence[Span], whole: Scale | None, now:
     scale = scale_of(spans, now)
     if whole is not None and whole.begin <= scale.begin and whole.seconds < _LONGER * scale.seconds:
         scale = whole
-    shown_now = pictures.grain(scale, now)
-    rows = [row_of(span, scale, shown_now) for span in spans]
+    rows = [row_of(span, scale.end) for span in spans]
     found = {"timeline-axis": _plot("axis", pictures.axis(scale))}
     for begin in range(0, len(rows), CHUNK):
         picture = pictures.gantt(rows[begin : begin + CHUNK], scale, many=len(rows))
@@ -257,22 +255,13 @@ def _moments(span: Span) -> Iterator[datetime]:
         yield span.ended_at
 
 
-def row_of(span: Span, scale: Scale, now: datetime) -> Row:
+def row_of(span: Span, end: datetime) -> Row:
     """Return a job's line."""
-    return Row(span.label, words_of(span), f"/jobs/{span.id}", tuple(_stretches(span, scale.end, now)))
+    return Row(span.label, words_of(span), f"/jobs/{span.id}", tuple(_stretches(span, end)))
 
 
-_LAST_KIND: Final[Mapping[str, str]] = {
-    State.CREATING: "creating",
-    State.UNCERTAIN: "uncertain",
-    State.BOOTING: "booting",
-    State.RUNNING: "running",
-    State.DELETING: "ended",
-}
-
-
-def _stretches(span: Span, end: datetime, now: datetime) -> Iterator[Stretch]:
-    """Yield how the job spent its time; what it is now lasts until now, and what it came to until the end."""
+def _stretches(span: Span, end: datetime) -> Iterator[Stretch]:
+    """Yield how the job spent its time; what it is now lasts until the picture's end."""
     steps = [("waiting", span.submitted_at)]
     steps += [
         (kind, at)
@@ -290,7 +279,7 @@ def _stretches(span: Span, end: datetime, now: datetime) -> Iterator[Stretch]:
     closing = {State.FAILED: "failed", State.REJECTED: "failed"}.get(State(span.state), "ended")
     if span.ended_at is not None and span.state in _OVER:
         steps.append((closing, span.ended_at))
-    stops = [*(at for _, at in steps[1:]), now if span.state in _AT_WORK else end]
+    stops = [*(at for _, at in steps[1:]), end]
     for (kind, begin), stop in zip(steps, stops, strict=True):
         if stop > begin or kind == "failed":
             yield Stretch(kind, begin, stop)
