@@ -15,6 +15,7 @@ def log_in(page, key=API_KEY):
     page.goto("/login")
     page.get_by_label(re.compile("key", re.IGNORECASE)).fill(key)
     page.get_by_role("button", name="Log in").click()
+    page.wait_for_load_state()
 
 
 def part(page, name):

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser import chromium
+from tests.browser.acts import log_in
 from tests.browser.looking import Tab
 from tests.browser.stage import mend, staged
 
@@ -51,13 +52,24 @@ def browser():
         yield found
 
 
+@pytest.fixture(scope="session")
+def session(stage, browser):
+    """The cookies of somebody who has logged in."""
+    tab = Tab(browser, stage[0].url("service"))
+    log_in(tab.page)
+    expect(tab.page.get_by_role("button", name="Log out")).to_be_visible()
+    found = tab.context.storage_state()
+    tab.close()
+    return found
+
+
 @pytest.fixture
-def open_tab(rig, browser, request):
+def open_tab(rig, browser, session, request):
     """A function that opens a tab of its own cookies; at the end nothing may have been complained about in any."""
     tabs = []
 
-    def open_one(**more):
-        tab = Tab(browser, more.pop("base_url", rig.url("service")), **more)
+    def open_one(*, logged_in=False, **more):
+        tab = Tab(browser, rig.url("service"), storage_state=session if logged_in else None, **more)
         tabs.append(tab)
         return tab
 

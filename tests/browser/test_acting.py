@@ -9,11 +9,9 @@ from tests.chaos.rig import API_KEY
 
 
 @pytest.fixture
-def page(tab):
+def page(open_tab):
     """The page of somebody who is logged in."""
-    log_in(tab.page)
-    expect(tab.page.get_by_role("button", name="Log out")).to_be_visible()
-    return tab.page
+    return open_tab(logged_in=True).page
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.acts import log_in, row, stay, stayed
+from tests.browser.acts import row, stay, stayed
 from tests.browser.stage import SPEC
 
 COUNT = 45
@@ -12,8 +12,7 @@ COUNT = 45
 @pytest.fixture
 def busy(open_tab, client, request):
     """A tab of somebody logged in, and a fleet that changes under it for some seconds."""
-    tab = open_tab()
-    log_in(tab.page)
+    tab = open_tab(logged_in=True)
     name = f"busy-{request.node.name.removeprefix('test_')[:20].strip('_').replace('_', '-')}"
     fleet = client.submit({"name": name, "count": COUNT, **SPEC}).fleet
     return tab, fleet, name
