@@ -6,6 +6,7 @@
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+BROWSER := $(VENV)/.browser
 # Test processes: one per core, but not more than eight, because each starts servers of its own.
 JOBS   ?= auto --maxprocesses=8
 # More arguments for pytest, as `make test ARGS='-k window -x'`, or for a command, as `make demo ARGS='--count 200'`.
@@ -20,6 +21,10 @@ endif
 $(READY): requirements.lock pyproject.toml scripts/setup
 	@scripts/setup
 	@printf '%s' '$(CURDIR)' > $@
+
+$(BROWSER): $(READY) requirements-browser.lock
+	@scripts/setup requirements-browser.lock
+	@touch $@
 
 ##@ First
 

@@ -84,7 +84,7 @@ def _admit(opened: Database) -> float:
     seconds = time.perf_counter() - began
     if len(done.granted) != AT_ONCE:
         raise RuntimeError(f"{len(done.granted)} granted")
-    values = {"ids": [job.id for job in done.granted]}
+    values = {"ids": list(done.granted)}
     for change in (
         "state = 'creating', lease_until = now() + interval '1 minute'",
         "state = 'running', lease_until = NULL, linode_id = (random() * 1e15)::bigint",

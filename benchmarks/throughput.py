@@ -111,11 +111,12 @@ def naive_run(at: Bench, count: int, number: int) -> float:
         url = normalise_url(at.server.url(at.server.create())).render_as_string(hide_password=False)
         plan = NaivePlan(url, valkey.url, at.simulator.url, TOKEN, WORKERS)
         with running_naive(plan, folder) as service:
-            began = time.time()
-            service.submit(count)
-            if service.await_running(count, within=WITHIN) != count:
+            # The simulated account keeps the instances of former runs, and with them their labels.
+            prefix, began = f"naive{number}", time.time()
+            service.submit(count, prefix=prefix)
+            if service.await_running(count, within=WITHIN, prefix=prefix) != count:
                 raise RuntimeError("the naive service did not finish")
-            return service.last_running_at() - began
+            return service.last_running_at(prefix=prefix) - began
 
 
 def beside(at: Bench, *, runs: int, count: int) -> list[Row]:

@@ -53,7 +53,8 @@ class Limit:
 class Admission:
     """What one try to admit came to."""
 
-    granted: Sequence[JobRecord] = ()
+    granted: Sequence[str] = ()
+    """The ids of the jobs that have a grant now."""
     skipped: bool = False
     """Another worker holds the window; try again soon."""
     next_at: datetime | None = None
@@ -471,7 +472,7 @@ def _wake(tx: Transaction, account_id: str) -> None:
 
 def _grant(
     tx: Transaction, picked: Sequence[Fenced], buckets: Sequence[_Bucket], *, token_id: str, actor: str
-) -> list[JobRecord]:
+) -> list[str]:
     until = min(windows.send_before(bucket.window, tx.now) for bucket in buckets)
     return transitions.admitted(
         tx,

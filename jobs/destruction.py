@@ -7,18 +7,17 @@ is marked, with its own proof that it is ours; until then everything stands in t
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import and_, or_, select
 
-from jobs import transitions
+from jobs import picks, transitions
 from jobs.database import Database, Transaction
-from jobs.listing import JobFilter, conditions
-from jobs.picks import Refusal
-from jobs.records import RECORD_COLUMNS, JobRecord, fleets, jobs, record
+from jobs.picks import Pick, Refusal
+from jobs.records import RECORD_COLUMNS, JobRecord, jobs, record
 from jobs.states import State
 from jobs.views import usd
 
@@ -40,18 +39,6 @@ class ConfirmationRefused(Exception):  # noqa: N818 - the words of the answer
     def __init__(self, code: str, message: str) -> None:
         self.code = code
         super().__init__(message)
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which jobs of a fleet are meant: those that fit ``where``, which names it, and with ``ids`` only these."""
-
-    where: JobFilter
-    ids: tuple[str, ...] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what is asked for."""
-        return {**self.where.to_json(), **({} if self.ids is None else {"jobs": sorted(self.ids)})}
 
 
 @dataclass(frozen=True)
@@ -117,36 +104,24 @@ class Destroyed:
 # Looking -------------------------------------------------------------------------------------------------------------
 
 
-def select_targets(tx: Transaction, tenant: str, chosen: Selection) -> list[Target]:
-    """Return the tenant's jobs that are meant, by position; with explicit ids also those that ended."""
-    where = [jobs.c.tenant_id == tenant, *conditions(tx, chosen.where)]
-    if chosen.ids is not None:
-        return [one for ids in _chunks(chosen.ids) for one in _targets(tx, *where, jobs.c.id.in_(ids))]
-    gone = jobs.c.state.in_([state.value for state in _ENDED])
-    empty = and_(jobs.c.state == State.FAILED.value, jobs.c.linode_id.is_(None))
-    return _targets(tx, *where, ~or_(gone, empty))
+def select_targets(tx: Transaction, pick: Pick) -> list[Target]:
+    """Return the jobs that are picked, by position; with explicit ids also those that ended.
 
+    Raises:
+        UnknownJobError: one of the ids is none of the fleet's.
 
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    ordered = sorted(set(ids))
-    for start in range(0, len(ordered), _CHUNK):
-        yield ordered[start : start + _CHUNK]
-
-
-def _targets(tx: Transaction, *where: Any) -> list[Target]:  # noqa: ANN401 - SQLAlchemy expressions
+    """
+    picks.check(tx, pick)
     columns = (jobs.c.id, jobs.c.label, jobs.c.state, jobs.c.linode_id, jobs.c.region, jobs.c.hourly_microusd)
-    found = select(*columns, jobs.c.got_region).join(fleets, fleets.c.id == jobs.c.fleet_id)
-    rows = tx.execute(found.where(*where).order_by(jobs.c.position))
+    found = picks.selected(tx, pick, *columns, jobs.c.got_region).order_by(jobs.c.position)
+    if pick.ids is None:
+        gone = jobs.c.state.in_([state.value for state in _ENDED])
+        empty = and_(jobs.c.state == State.FAILED.value, jobs.c.linode_id.is_(None))
+        found = found.where(~or_(gone, empty))
     return [
         Target(row.id, row.label, State(row.state), row.linode_id, row.got_region or row.region, row[5])
-        for row in rows
+        for row in tx.execute(found)
     ]
-
-
-def unknown_ids(chosen: Selection, found: Sequence[Target]) -> list[str]:
-    """Return those of the explicit ids that lead to no job of the tenant's."""
-    known = {one.id for one in found}
-    return [] if chosen.ids is None else sorted(set(chosen.ids) - known)
 
 
 def split(found: Sequence[Target]) -> tuple[tuple[Target, ...], tuple[Refusal, ...]]:
@@ -167,17 +142,18 @@ def _nothing_to_do(one: Target) -> Refusal:
 # Confirming ----------------------------------------------------------------------------------------------------------
 
 
-def confirmation(tenant: str, chosen: Selection, targets: Sequence[Target], until: datetime) -> str:
+def confirmation(pick: Pick, targets: Sequence[Target], until: datetime) -> str:
     """Return what confirms a destroy of exactly these jobs and instances, until then."""
     seconds = int(until.timestamp())
-    asked = json.dumps([tenant, chosen.to_json(), seconds], sort_keys=True)
+    named = None if pick.ids is None else sorted(pick.ids)
+    asked = json.dumps([pick.tenant, pick.where.to_json(), named, seconds], sort_keys=True)
     digest = hashlib.sha256(asked.encode())
     for one in targets:
         digest.update(f"\n{one.id} {one.linode_id}".encode())
     return f"{seconds:x}-{digest.hexdigest()[:32]}"
 
 
-def check(token: str, tenant: str, chosen: Selection, targets: Sequence[Target], now: datetime) -> None:
+def check(token: str, pick: Pick, targets: Sequence[Target], now: datetime) -> None:
     """Do nothing where ``token`` confirms a destroy of these jobs now. Raises ConfirmationRefused."""
     again = "look again with a dry run, and confirm what it shows"
     until = _until(token)
@@ -185,7 +161,7 @@ def check(token: str, tenant: str, chosen: Selection, targets: Sequence[Target],
         raise ConfirmationRefused("confirmation_invalid", f"this is no confirmation of a dry run; {again}")
     if until < now:
         raise ConfirmationRefused("confirmation_expired", f"the confirmation is too old; {again}")
-    if token != confirmation(tenant, chosen, targets, until):
+    if token != confirmation(pick, targets, until):
         raise ConfirmationRefused(
             "confirmation_outdated",
             f"what would go is no longer what the dry run showed, or something else is asked for; {again}. "
@@ -200,12 +176,12 @@ def _until(token: str) -> datetime | None:
         return None
 
 
-def preview(tx: Transaction, tenant: str, chosen: Selection, found: Sequence[Target]) -> Preview:
+def preview(tx: Transaction, pick: Pick, found: Sequence[Target]) -> Preview:
     """Return what a destroy would do, and what confirms it."""
     targets, refused = split(found)
     # In whole seconds, as the confirmation says it.
     until = (tx.now + GOOD_FOR).replace(microsecond=0)
-    return Preview(targets, refused, confirmation(tenant, chosen, targets, until), until)
+    return Preview(targets, refused, confirmation(pick, targets, until), until)
 
 
 # Acting --------------------------------------------------------------------------------------------------------------

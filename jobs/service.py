@@ -36,7 +36,7 @@ from jobs.cancelling import Cancelled
 from jobs.catalog import Catalog
 from jobs.credentials import RootPassword
 from jobs.database import Database, Transaction
-from jobs.destruction import Destroyed, Preview, Selection, Target
+from jobs.destruction import Destroyed, Preview
 from jobs.feed import FleetFeed, is_event_of
 from jobs.fleets import Draft, Guards, Trace
 from jobs.holds import HoldView, Scope
@@ -66,7 +66,7 @@ NO_TRACE: Final = Trace()
 ANY: Final = JobFilter()
 COUNTED_SECONDS: Final = 10.0
 """Where counting all jobs takes long, it is done this seldom."""
-_DEAR_SECONDS: Final = 0.05
+_DEAR_SECONDS: Final = 0.02
 _TRIES: Final = 3
 NO_WISHES: Final = Wishes()
 Done = TypeVar("Done")
@@ -695,7 +695,8 @@ class Service:
             return spend.of_tenants(tx, tenant), spend.list_fleets(tx, tenant, limit=limit, after=after)
 
     def _pick(self, ref: str, tenant: str, where: JobFilter, ids: tuple[str, ...] | None) -> Pick:
-        return Pick(tenant, replace(where, fleet_id=self.fleet(ref, tenant).id), ids)
+        named = None if ids is None else tuple(queries.as_id(one) or one for one in ids)
+        return Pick(tenant, replace(where, fleet_id=self.fleet(ref, tenant).id), named)
 
     def _refuse_secrets(self, given: Sequence[Given]) -> None:
         if given and self._vault is None:
@@ -703,18 +704,18 @@ class Service:
 
     # Destroy ---------------------------------------------------------------------------------------------------------
 
-    def plan_destroy(self, ref: str, tenant: str, where: JobFilter, ids: Sequence[str] | None) -> Preview:
+    def plan_destroy(self, ref: str, tenant: str, where: JobFilter, ids: tuple[str, ...] | None) -> Preview:
         """Return what a destroy of a fleet's jobs would do, and what confirms it. Raises NotFound."""
-        chosen = self._selection(ref, tenant, where, ids)
-        with self._database.read() as tx:
-            return destruction.preview(tx, tenant, chosen, _meant(tx, tenant, chosen))
+        pick = self._pick(ref, tenant, where, ids)
+        with _known_jobs(), self._database.read() as tx:
+            return destruction.preview(tx, pick, destruction.select_targets(tx, pick))
 
     def destroy(
         self,
         ref: str,
         tenant: str,
         where: JobFilter,
-        ids: Sequence[str] | None,
+        ids: tuple[str, ...] | None,
         *,
         confirm: str,
         actor: str,
@@ -726,22 +727,13 @@ class Service:
             ConfirmationRefused: ``confirm`` is not what a dry run says now. Nothing was done.
 
         """
-        chosen = self._selection(ref, tenant, where, ids)
-        with self._database.read() as tx:
-            found = _meant(tx, tenant, chosen)
-            targets, refused = destruction.split(found)
-            destruction.check(confirm, tenant, chosen, targets, tx.now)
+        pick = self._pick(ref, tenant, where, ids)
+        with _known_jobs(), self._database.read() as tx:
+            targets, refused = destruction.split(destruction.select_targets(tx, pick))
+            destruction.check(confirm, pick, targets, tx.now)
         done = destruction.destroy(self._database, targets, actor=actor, wait=self._wait)
         self._notify()
         return replace(done, refused=[*refused, *done.refused])
-
-    def _selection(self, ref: str, tenant: str, where: JobFilter, ids: Sequence[str] | None) -> Selection:
-        fleet = self.fleet(ref, tenant)
-        strange = [one for one in ids or () if queries.as_id(one) is None]
-        if strange:
-            raise NotFound(f"there is no job {strange[0][:64]!r}; nothing was done")
-        named = None if ids is None else tuple(str(queries.as_id(one)) for one in ids)
-        return Selection(replace(where, fleet_id=fleet.id), named)
 
     # Pause -----------------------------------------------------------------------------------------------------------
 
@@ -811,15 +803,6 @@ def _unless_taken(act: Callable[[], Done]) -> Done:
         except IntegrityError:
             continue
     return act()
-
-
-def _meant(tx: Transaction, tenant: str, chosen: Selection) -> list[Target]:
-    found = destruction.select_targets(tx, tenant, chosen)
-    unknown = destruction.unknown_ids(chosen, found)
-    if unknown:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-        raise NotFound(f"there is no job {unknown[0]!r}{more} in this fleet that fits; nothing was done")
-    return found
 
 
 def _known(catalog: Catalog | None) -> Catalog:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final, Protocol
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import ARRAY, ColumnElement, Update, any_, bindparam, insert, select, update
 
 from jobs import chores, policy
 from jobs.cost import cost_of
@@ -89,6 +89,7 @@ _LOG: Final = insert(job_events)
 _AMONG: Final = jobs.c.id.in_(bindparam("ids", expanding=True))
 _HOLD: Final = select(jobs.c.id).where(_AMONG).with_for_update(skip_locked=True)
 _LINE: Final = ("at", "event", "state", "actor")
+_RECORDS: Final = tuple(column.name for column in RECORD_COLUMNS)
 # The lines differ in nothing but the job: one statement costs less than sending the rows one by one.
 _LOG_MANY: Final = insert(job_events).from_select(
     ["job_id", *_LINE],
@@ -233,30 +234,55 @@ def _move_many(
     actor: str,
     columns: dict[str, Any],
 ) -> list[JobRecord]:
+    rows = _rows_moved(tx, found, source, event, actor=actor, columns=columns, returned=_RECORDS)
+    return [record(row) for row in rows]
+
+
+def _rows_moved(
+    tx: Transaction,
+    found: Sequence[Fenced],
+    source: State,
+    event: Event,
+    *,
+    actor: str,
+    columns: dict[str, Any],
+    returned: tuple[str, ...],
+) -> Iterator[Any]:
+    """Move jobs that all take the same values; yield the columns ``returned``, the id first, of those that moved."""
     # One state for all, so that the law is asked once.
     target = after(source, event)
     written = {**columns, "state": target.value, "changed_at": tx.now}
     changes = {f"to_{name}": value for name, value in written.items()} | {"was_state": source.value}
     line = {"at": tx.now, "event": event.value, "state": target.value, "actor": actor}
-    moved: list[JobRecord] = []
     for version, ids in _by_version(found):
         which = {"ids": ids, "was_version": version}
-        some = [record(row) for row in tx.execute(_guarded_many(tuple(written)), which | changes)]
-        tx.execute(_LOG_MANY, {"ids": [job.id for job in some], **line})
-        moved += some
-    return moved
+        if tx.on_sqlite:
+            moved = tx.execute(_guarded_many(tuple(written), returned), which | changes).all()
+            tx.execute(_LOG_MANY, {"ids": [row[0] for row in moved], **line})
+        else:
+            moved = tx.execute(_guarded_and_logged(tuple(written), returned), which | changes | line).all()
+        yield from moved
 
 
 @cache
-def _guarded_many(names: tuple[str, ...]) -> Any:  # noqa: ANN401 - an UPDATE with RETURNING has no type of its own
-    guard = (
-        _AMONG,
-        jobs.c.state == bindparam("was_state"),
-        jobs.c.version == bindparam("was_version"),
-    )
+def _guarded_many(names: tuple[str, ...], returned: tuple[str, ...]) -> Any:  # noqa: ANN401 - an UPDATE with RETURNING
+    return _changed(_AMONG, names).returning(*(jobs.c[name] for name in returned))
+
+
+@cache
+def _guarded_and_logged(names: tuple[str, ...], returned: tuple[str, ...]) -> Any:  # noqa: ANN401 - a SELECT of what it wrote
+    """Return the change and its lines as one statement: a round trip less. SQLite knows no such thing."""
+    among = jobs.c.id == any_(bindparam("ids", type_=ARRAY(jobs.c.id.type)))
+    moved = _changed(among, names).returning(*(jobs.c[name] for name in returned)).cte("moved")
+    lines = select(moved.c.id, *(bindparam(name, type_=job_events.c[name].type) for name in _LINE))
+    logged = insert(job_events).from_select(["job_id", *_LINE], lines).cte("logged")
+    return select(moved).add_cte(logged)
+
+
+def _changed(among: ColumnElement[bool], names: tuple[str, ...]) -> Update:
+    guard = (jobs.c.state == bindparam("was_state"), jobs.c.version == bindparam("was_version"))
     values = {name: bindparam(f"to_{name}", type_=jobs.c[name].type) for name in names}
-    more = update(jobs).where(*guard).values({**values, "version": jobs.c.version + 1})
-    return more.returning(*RECORD_COLUMNS)
+    return update(jobs).where(among, *guard).values({**values, "version": jobs.c.version + 1})
 
 
 def _by_version(found: Sequence[Fenced]) -> Iterator[tuple[int, list[str]]]:
@@ -347,8 +373,8 @@ def admitted(
     generation: int,
     send_before: datetime,
     lease_until: datetime,
-) -> list[JobRecord]:
-    """Grant the window to queued jobs."""
+) -> list[str]:
+    """Grant the window to queued jobs; return their ids, because nobody needs more of them before their creates."""
     columns = {
         "dispatched_at": tx.now,
         "send_before": send_before,
@@ -357,7 +383,10 @@ def admitted(
         "window_generation": generation,
         "run_after": None,
     }
-    return _move_many(tx, found, State.QUEUED, Event.ADMITTED, actor=actor, columns=columns)
+    rows = _rows_moved(
+        tx, found, State.QUEUED, Event.ADMITTED, actor=actor, columns=columns, returned=("id",)
+    )
+    return [row.id for row in rows]
 
 
 def given_back(tx: Transaction, job: JobRecord, why: str, *, actor: str) -> JobRecord | None:

@@ -181,7 +181,7 @@ class Engine:
             )
             wait = None if result.next_at is None else max((result.next_at - tx.now).total_seconds(), 0.0)
         if result.granted:
-            self.parts.publish([job.id for job in result.granted])
+            self.parts.publish(list(result.granted))
         return result, wait
 
     def _others_jobs(self, tx: Transaction) -> list[str]:

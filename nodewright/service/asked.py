@@ -25,6 +25,13 @@ _DAY: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME: Final = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
 _MOMENT: Final = f"^{_DAY}([Tt ]{_TIME})?$"
 _NEVER: Final = "none"
+_A_MOMENT: Final = ("expected a moment", "write it like 2026-03-01T12:00:00Z")
+_SHAPES: Final = {
+    "since": _A_MOMENT,
+    "deadline": _A_MOMENT,
+    "jobs": ("expected the id of a job", "see `GET /v1/jobs`"),
+}
+_UNPRINTABLE: Final = ("expected a text without control characters", "correct it")
 _MOST_GROUPS: Final = 10_000
 
 Words: TypeAlias = Annotated[str, Field(min_length=1, max_length=128, pattern=_PRINTABLE)]
@@ -76,6 +83,13 @@ class Cancel(Asked):
     def ids(self) -> tuple[str, ...] | None:
         """Return the ids as rows spell them, each once."""
         return ids_of(self.jobs)
+
+
+class Destroy(Cancel):
+    """Which jobs, as in a cancel; `dry_run` answers what would go, and its `confirm` lets exactly that go."""
+
+    dry_run: bool = False
+    confirm: Annotated[str, Field(min_length=1, max_length=64, pattern=_PRINTABLE)] = ""
 
 
 class RetryOne(Asked):
@@ -144,8 +158,19 @@ def _translated(model: type[Asked], error: Mapping[str, Any]) -> RequestFault:
         remedy = f"did you mean `{close}`?" if close else f"remove it; known are {', '.join(known)}"
         return _fault(path, "unknown key", remedy, nearest=close)
     value = None if "secrets" in path else error["input"]
+    if error["type"] == "enum":
+        return _no_state(path, value)
+    if error["type"] == "string_pattern_mismatch":
+        return _fault(path, *_SHAPES.get(str(path[0]), _UNPRINTABLE), value=value)
     words = str(error["msg"])
     return _fault(path, words[:1].lower() + words[1:], "correct it", value=value)
+
+
+def _no_state(path: tuple[str | int, ...], value: object) -> RequestFault:
+    known = tuple(state.value for state in State)
+    close = nearest(str(value), known)
+    remedy = f"did you mean `{close}`?" if close else f"choose one of {', '.join(known)}"
+    return _fault(path, f"there is no state {printable(str(value))!r}", remedy, value=value, nearest=close)
 
 
 def _fault(

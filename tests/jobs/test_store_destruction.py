@@ -6,6 +6,7 @@ from sqlalchemy import select
 from jobs import destruction, transitions
 from jobs.destruction import GOOD_FOR, ConfirmationRefused
 from jobs.listing import JobFilter
+from jobs.picks import Pick
 from jobs.records import jobs
 from jobs.service import NotFound
 from jobs.states import State
@@ -123,9 +124,12 @@ def test_a_confirmation_of_another_tenant(add, service):
     """What one tenant confirmed is no confirmation for another."""
     add(State.RUNNING)
     made = service.plan_destroy("web", TENANT, ANY, None)
-    chosen = destruction.Selection(JobFilter(fleet_id=made.targets[0].id))
-    mine = destruction.confirmation(TENANT, chosen, made.targets, made.expires_at)
-    assert mine != destruction.confirmation("other", chosen, made.targets, made.expires_at)
+    where = JobFilter(fleet_id=made.targets[0].id)
+    mine, others = (
+        destruction.confirmation(Pick(tenant, where), made.targets, made.expires_at)
+        for tenant in (TENANT, "other")
+    )
+    assert mine != others
     with pytest.raises(NotFound):
         service.destroy("web", "other", ANY, None, confirm=made.confirm, actor=ACTOR)
 

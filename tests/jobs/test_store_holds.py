@@ -175,7 +175,7 @@ def test_an_admission_under_way_is_waited_for(postgres_database, clock):
     done = service.pause(service.fleet_scope(fleet.id, TENANT), actor=ACTOR)
     assert (len(looked.granted), len(waited)) == (5, 3)
     assert (done.settled, done.waiting) == (True, 5)
-    assert {read_job(database, job.id).state for job in looked.granted} == {State.QUEUED}
+    assert {read_job(database, job_id).state for job_id in looked.granted} == {State.QUEUED}
 
 
 def test_a_worker_that_hangs_is_told_of(postgres_database, clock):

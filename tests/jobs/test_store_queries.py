@@ -168,7 +168,8 @@ def test_a_jobs_story(database, clock, service):
     submit(database, {"count": 1})
     clock.advance(1)
     with database.write() as tx:
-        job = admission.admit(tx, account_id=ACCOUNT, token_id="t0ken", actor="w1", most=1).granted[0]
+        (job_id,) = admission.admit(tx, account_id=ACCOUNT, token_id="t0ken", actor="w1", most=1).granted
+        job = transitions.load(tx, job_id)
     clock.advance(1)
     with database.write() as tx:
         job = transitions.sent(tx, job, actor="w1", lease=timedelta(seconds=60))

@@ -519,7 +519,8 @@ def test_submits_cancels_and_admissions_do_not_block_each_other(database):
 def from_window(database):
     """Admit a few jobs, then open the window and give them back, so that the next turn has some again."""
     with database.write() as tx:
-        granted = admission.admit(tx, account_id=ACCOUNT, token_id=TOKEN, actor=ACTOR, most=5).granted
+        done = admission.admit(tx, account_id=ACCOUNT, token_id=TOKEN, actor=ACTOR, most=5)
+        granted = [transitions.load(tx, job_id) for job_id in done.granted]
     for job in granted:
         with database.write() as tx:
             admission.open_window(tx, job)

@@ -566,7 +566,7 @@ def test_every_row_of_the_law_is_some_transitions():
 
 
 def test_admitted_moves_many_and_skips_the_stale(prepared, clock):
-    """A bulk transition moves the rows that are as they were read, each with its line, and returns them."""
+    """A bulk transition moves the rows that are as they were read, each with its line, and returns their ids."""
     fleet = add_fleet(prepared)
     records = [
         add_job(prepared, State.QUEUED, fleet_id=fleet, position=n, run_after=EARLIER) for n in (1, 2, 3)
@@ -584,7 +584,7 @@ def test_admitted_moves_many_and_skips_the_stale(prepared, clock):
             send_before=LATER,
             lease_until=LATER,
         )
-    assert {job.id for job in moved} == {records[0].id, records[2].id}
+    assert set(moved) == {records[0].id, records[2].id}
     assert job_columns(prepared, records[0].id) == {
         **before,
         "state": State.DISPATCHED,
@@ -597,7 +597,6 @@ def test_admitted_moves_many_and_skips_the_stale(prepared, clock):
         "window_generation": 7,
         "run_after": None,
     }
-    assert sorted(moved, key=lambda job: job.id) == [read_job(prepared, records[n].id) for n in (0, 2)]
     assert [line["event"] for line in timeline(prepared, records[2].id)] == [Event.ADMITTED]
     assert timeline(prepared, records[1].id) == []
 

@@ -151,15 +151,15 @@ def test_the_image_runs_as_nobody_special():
     assert "--require-hashes -r requirements-run.lock" in DOCKERFILE
 
 
-def test_the_two_locks_agree():
-    """What the image runs is pinned to the very versions that were tested."""
+def test_the_locks_agree():
+    """What the image runs, and what drives the browser, is pinned to the very versions that were tested."""
     pins = {
         name: set(re.findall(r"^([a-z0-9-]+==[^ ]+)", (ROOT / name).read_text(), re.MULTILINE))
-        for name in ("requirements.lock", "requirements-run.lock")
+        for name in ("requirements.lock", "requirements-run.lock", "requirements-browser.lock")
     }
 
     assert pins["requirements-run.lock"]
-    assert pins["requirements-run.lock"] <= pins["requirements.lock"]
+    assert pins["requirements-run.lock"] <= pins["requirements.lock"] <= pins["requirements-browser.lock"]
 
 
 # The services run

@@ -168,7 +168,7 @@ def test_no_other_lock():
 
 def test_every_lock_entry_has_a_hash():
     """Nothing can be installed whose content is not known."""
-    for name in ("requirements.lock", "requirements-run.lock"):
+    for name in ("requirements.lock", "requirements-run.lock", "requirements-browser.lock"):
         entries = re.split(r"\n(?=[a-z0-9])", (ROOT / name).read_text())
         assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 

@@ -1,5 +1,6 @@
 """What tests of the jobs room and of its users need: a small catalog, a service, fleets and jobs in any state."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from random import Random
@@ -10,7 +11,7 @@ from sqlalchemy import insert, select, update
 from jobs import admission, transitions
 from jobs.admission import CREATE, Admission, Limit
 from jobs.catalog import Catalog
-from jobs.database import Database
+from jobs.database import Database, Transaction
 from jobs.fleets import Guards
 from jobs.identity import new_id
 from jobs.records import JobRecord, accounts, fleets, installation, job_events, jobs, tenants
@@ -92,10 +93,17 @@ def move_in(
         tx.execute(update(accounts).where(accounts.c.id == account).values(epoch=epoch))
 
 
+def records(tx: Transaction, ids: Sequence[str]) -> tuple[JobRecord, ...]:
+    """Return jobs as they are, in this order."""
+    found = (transitions.load(tx, job_id) for job_id in ids)
+    return tuple(job for job in found if job is not None)
+
+
 def admit(database: Database, *, most: int = 64, account: str = ACCOUNT, token: str = TOKEN) -> Admission:
-    """Admit once, in a transaction of its own."""
+    """Admit once, in a transaction of its own; what was granted comes as whole records."""
     with database.write() as tx:
-        return admission.admit(tx, account_id=account, token_id=token, actor=ACTOR, most=most)
+        done = admission.admit(tx, account_id=account, token_id=token, actor=ACTOR, most=most)
+        return replace(done, granted=records(tx, done.granted))
 
 
 def add_tenant(database: Database, tenant: str, **columns: Any) -> None:
