@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, func, select, text
 
 from jobs.database import Database, Transaction
 from jobs.queries import find_fleet
-from jobs.records import accounts, installation, job_events, jobs, rate_windows
+from jobs.records import accounts, fleets, installation, job_events, jobs, rate_windows
 from jobs.views import FleetView, moment
 
 PAGE: Final = 500
@@ -293,9 +293,11 @@ def stamp(tx: Transaction) -> tuple[object, ...]:
         rate_windows.c.allowed,
     ]
     held = select(accounts.c.id, accounts.c.held_at, accounts.c.paused_at).order_by(accounts.c.id)
+    paused = select(func.count(), func.max(fleets.c.held_at)).where(fleets.c.held_at.is_not(None))
     return (
         tx.execute(_HIGHEST).scalar(),
         tx.execute(select(*(func.sum(column) for column in windows))).one(),
         tx.execute(select(installation.c.held_at)).scalar(),
+        tx.execute(paused).one(),
         *tx.execute(held),
     )

@@ -4,14 +4,12 @@ The rows say what each job's present attempt did: the time before it, with all a
 waiting. The last point is how the jobs stand.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum
-from math import ceil
-from typing import Final
 
-from jobs.states import PENDING, State
+from jobs.states import State
 
 
 class Phase(IntEnum):
@@ -27,18 +25,19 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The moments of one job, as seconds since the epoch; None: it did not come to that."""
+    """What jobs went through alike: at which point of the history it was so first; None: it did not come to that."""
 
+    count: int
     state: State
-    submitted: float
-    dispatched: float | None
-    sent: float | None
-    created: float | None
-    running: float | None
-    ended: float | None
-    changed: float
-    never_sent: bool = False
-    """It ended while it waited, whatever was sent before."""
+    never_sent: bool
+    """They ended while they waited, whatever was sent before."""
+    submitted: int
+    dispatched: int | None
+    sent: int | None
+    created: int | None
+    running: int | None
+    ended: int | None
+    changed: int
 
 
 @dataclass(frozen=True)
@@ -71,50 +70,40 @@ class History:
     """Whether only a part of the jobs was looked at, evenly spread, and the counts are scaled up from it."""
 
 
-_NOTHING: Final = History(())
-
-
-def history(traces: Sequence[Trace], *, now: float, points: int, scale: float = 1.0) -> History:
-    """Return the history from the first submit until now, or until the last change where no job is at work."""
-    if not traces:
-        return _NOTHING
-    start = min(trace.submitted for trace in traces)
-    busy = any(trace.state in PENDING or trace.state is State.DELETING for trace in traces)
-    end = max(now if busy else max(trace.changed for trace in traces), start)
-    changes = _changes(traces, start, end, points)
+def history(
+    traces: Iterable[Trace], *, start: datetime, end: datetime, points: int, scale: float = 1.0
+) -> History:
+    """Return the history from ``start`` to ``end``. ``scale``: how many jobs each of the traces' jobs stands for."""
     step = (end - start) / max(points - 1, 1)
     found, present = [], [0] * len(Phase)
-    for number, change in enumerate(changes):
+    for number, change in enumerate(_changes(traces, points)):
         present = [count + by for count, by in zip(present, change, strict=True)]
-        at = datetime.fromtimestamp(start + number * step, UTC)
-        found.append(Moment(at, *(round(count * scale) for count in present)))
+        found.append(Moment(start + number * step, *(round(count * scale) for count in present)))
     return History(tuple(found), sampled=scale > 1)
 
 
-def _changes(traces: Sequence[Trace], start: float, end: float, points: int) -> list[list[int]]:
+def _changes(traces: Iterable[Trace], points: int) -> list[list[int]]:
     """Return by how much each phase's count differs at each point from the point before."""
     changes = [[0] * len(Phase) for _ in range(points)]
-    per_second = (points - 1) / (end - start) if end > start else 0.0
     for trace in traces:
         before: Phase | None = None
-        number = 0
+        point = 0
         for at, phase in _path(trace):
-            # The first point at which it is so; rounded, so that a moment on a point belongs to it.
-            number = min(max(ceil(round((at - start) * per_second, 6)), number), points - 1)
-            changes[number][phase] += 1
+            point = min(max(at, point), points - 1)
+            changes[point][phase] += trace.count
             if before is not None:
-                changes[number][before] -= 1
+                changes[point][before] -= trace.count
             before = phase
     return changes
 
 
-def _path(trace: Trace) -> Iterator[tuple[float, Phase]]:
-    """Yield since when the job was doing what, in order."""
+def _path(trace: Trace) -> Iterator[tuple[int, Phase]]:
+    """Yield since when the jobs were doing what, in order."""
     yield trace.submitted, Phase.WAITING
     if trace.state in {State.SUBMITTED, State.QUEUED}:
         return
     if trace.state is State.DISPATCHED:
-        yield trace.dispatched or trace.changed, Phase.CREATING
+        yield _either(trace.dispatched, trace.changed), Phase.CREATING
         return
     if trace.sent is not None and not trace.never_sent:
         yield trace.sent, Phase.CREATING
@@ -127,8 +116,12 @@ def _path(trace: Trace) -> Iterator[tuple[float, Phase]]:
     yield from _end(trace)
 
 
-def _end(trace: Trace) -> Iterator[tuple[float, Phase]]:
+def _end(trace: Trace) -> Iterator[tuple[int, Phase]]:
     if trace.state in {State.FAILED, State.REJECTED}:
-        yield trace.ended or trace.changed, Phase.FAILED
+        yield _either(trace.ended, trace.changed), Phase.FAILED
     elif trace.state in {State.CANCELLED, State.DELETING, State.DELETED}:
-        yield trace.ended or trace.changed, Phase.ENDED
+        yield _either(trace.ended, trace.changed), Phase.ENDED
+
+
+def _either(point: int | None, otherwise: int) -> int:
+    return otherwise if point is None else point

@@ -38,10 +38,12 @@ from jobs.records import accounts, fleets, jobs
 from jobs.states import State
 from jobs.views import JobView
 
-LOOKED_AT: Final = 50_000
+LOOKED_AT: Final = 25_000
 """So many rows one page looks at, and then says where to go on."""
 GATHERED: Final = 10_000
 """What an index finds is gathered and sorted if it is no more than this."""
+_FLEETS: Final = 100
+"""In so many fleets at most is a tag looked for by the fleets."""
 _CHUNK: Final = 1000
 _LAST_CHARACTER: Final = "\U0010ffff"
 _PREFIX_LENGTHS: Final = (128, 64)
@@ -265,7 +267,7 @@ def _gatherings(tx: Transaction, asked: _Asked) -> Iterator[Select[Any]]:
     if fleet and walked != ("position",):
         yield mine.where(*fleet)
     if where.tag is not None:
-        yield _in_tagged_fleets(tx, where.tag, asked.tenant)
+        yield from _in_tagged_fleets(tx, where.tag, asked.tenant)
 
 
 def _is_little(tx: Transaction, some: Select[Any]) -> bool:
@@ -279,8 +281,8 @@ def _in_state(state: State, tenant: str, fleet: list[ColumnElement[bool]]) -> Se
     return joined.where(fleets.c.tenant_id == tenant, jobs.c.state == state.value, *fleet)
 
 
-def _in_tagged_fleets(tx: Transaction, tag: str, tenant: str) -> Select[Any]:
-    joined = select(jobs.c.id).join(fleets, fleets.c.id == jobs.c.fleet_id)
+def _in_tagged_fleets(tx: Transaction, tag: str, tenant: str) -> Iterator[Select[Any]]:
+    """Yield the jobs of the fleets that name the tag, if those are few."""
     if tx.on_sqlite:
         groups = func.json_each(fleets.c.groups).table_valued("value", name="one", joins_implicitly=True)
         tags = func.json_each(groups.c.value, "$.tags").table_valued(
@@ -291,7 +293,10 @@ def _in_tagged_fleets(tx: Transaction, tag: str, tenant: str) -> Select[Any]:
         )
     else:
         named = type_coerce(fleets.c.groups, JSONB()).contains([{"tags": [tag]}])
-    return joined.where(fleets.c.tenant_id == tenant, named)
+    found = select(fleets.c.id).where(fleets.c.tenant_id == tenant, named).limit(_FLEETS + 1)
+    ids = tx.execute(found).scalars().all()
+    if len(ids) <= _FLEETS:
+        yield select(jobs.c.id).where(jobs.c.tenant_id == tenant, jobs.c.fleet_id.in_(ids))
 
 
 def _found(tx: Transaction, q: str, tenant: str) -> Select[Any]:

@@ -20,7 +20,7 @@ from jobs.requests import FleetRequest, RequestWarning
 from jobs.states import HOLDING, State
 from jobs.validation import Report
 
-_HOLDS: Final = frozenset(
+HOLDS: Final = frozenset(
     {"no_worker", "api_failing", "unauthorized", "missing_scope", "account_limit", "paused"}
 )
 """Alarms with which nothing, or hardly anything, is created."""
@@ -93,10 +93,10 @@ def _already_there(tx: Transaction, tenant: str, request: FleetRequest) -> Itera
 def _estimate(
     tx: Transaction, account_ids: Sequence[str], count: int, request: FleetRequest
 ) -> Estimate | None:
-    lanes = [lane for account_id in account_ids for lane in _lanes(tx, account_id)]
+    lanes = [lane for account_id in account_ids for lane in lanes_of(tx, account_id)]
     if not count or not lanes:
         return None
-    holds = [alarm.message for alarm in alarms(tx, *account_ids) if alarm.code in _HOLDS]
+    holds = [alarm.message for alarm in alarms(tx, *account_ids) if alarm.code in HOLDS]
     if request.not_before is not None and request.not_before > tx.now:
         holds.append(f"nothing is sent before {written(request.not_before)}, as asked for")
     boots = [house.boot_seconds(tx, account_id) for account_id in account_ids]
@@ -110,7 +110,8 @@ def _estimate(
     )
 
 
-def _lanes(tx: Transaction, account_id: str) -> list[Lane]:
+def lanes_of(tx: Transaction, account_id: str) -> list[Lane]:
+    """Return the windows on creates of each of an account's tokens, as they stand now."""
     ids = tx.execute(select(tokens.c.id).where(tokens.c.account_id == account_id)).scalars().all()
     known = [admission.read_windows(tx, token_id, admission.CREATE) for token_id in ids]
     return [[windows.rolled(one, tx.now) for one in lane] for lane in known if lane]

@@ -25,6 +25,8 @@ from jobs import (
     house,
     listing,
     messages,
+    outlook,
+    overview,
     places,
     queries,
     spend,
@@ -56,7 +58,7 @@ from jobs.states import State
 from jobs.transitions import InstanceFacts
 from jobs.validation import Report, Rules, validate
 from jobs.vault import UnreadableSecretError, Vault
-from jobs.views import FleetSpend, FleetView, JobDetail, JobView, Status, TenantSpend
+from jobs.views import FleetSpend, FleetView, GroupView, JobDetail, JobView, Status, TenantSpend
 
 STALE_AFTER: Final = timedelta(minutes=15)
 """A catalog older than this is refreshed; it is served all the same."""
@@ -482,6 +484,12 @@ class Service:
             raise NotFound(f"there is no fleet {ref!r}")
         return view
 
+    def fleet_id(self, ref: str, tenant: str) -> str:
+        """Return the id of the fleet that :meth:`fleet` finds, and count nothing of it. Raises as that does."""
+        with self._database.read() as tx:
+            found = queries.find_fleet_id(tx, ref, tenant=tenant)
+        return found or self.fleet(ref, tenant).id
+
     def refuse_message(self, fleet_id: str, reason: str) -> None:
         """Keep why a message that came by Celery can never be accepted."""
         with self._database.write() as tx:
@@ -585,6 +593,24 @@ class Service:
         if self._monotonic() - began > _DEAR_SECONDS:
             self._counted[tenant] = _Counted(states, began + COUNTED_SECONDS)
         return states
+
+    def outlook(self, ref: str, tenant: str) -> outlook.Outlook:
+        """Return what is still to come of a fleet. Raises NotFound."""
+        fleet = self.fleet(ref, tenant)
+        with self._database.read() as tx:
+            return outlook.outlook(tx, fleet)
+
+    def failures(self, ref: str, tenant: str) -> tuple[overview.FailureGroup, ...]:
+        """Return why jobs of a fleet failed or were rejected. Raises NotFound."""
+        fleet_id = self._fleet_id(ref, tenant)
+        with self._database.read() as tx:
+            return overview.failures(tx, str(fleet_id))
+
+    def groups(self, ref: str, tenant: str) -> tuple[GroupView, ...]:
+        """Return the groups of a fleet's request. Raises NotFound."""
+        fleet_id = self._fleet_id(ref, tenant)
+        with self._database.read() as tx:
+            return queries.fleet_groups(tx, str(fleet_id))
 
     def catalog_state(self, tenant: str | None = None) -> str:
         """Return ``fresh``, ``stale``, ``none`` (not read yet) or ``failed`` (the first read failed)."""

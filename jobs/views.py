@@ -180,6 +180,8 @@ class JobView:
     """Which of its request's alternatives it is, or asks for now."""
     expires_at: datetime | None = None
     """When its instance is deleted."""
+    group: int = 0
+    """Which of its fleet's groups it is of, from 0."""
     spent_microusd: int = 0
     """What its instances have cost so far."""
     wasted_microusd: int = 0
@@ -216,6 +218,7 @@ class JobView:
             "run_after": moment(self.run_after),
             "choice": self.choice,
             "expires_at": moment(self.expires_at),
+            "group": self.group,
         }
 
 
@@ -230,6 +233,19 @@ class Asked:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able mapping."""
         return {"types": list(self.types), "regions": list(self.regions), "spread": self.spread}
+
+
+@dataclass(frozen=True)
+class GroupView:
+    """One group of a fleet's request, without what is secret or large."""
+
+    index: int
+    name: str | None
+    tags: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-able mapping."""
+        return {"index": self.index, "name": self.name, "tags": list(self.tags)}
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,8 @@ class Job(Answer):
     choice: int = 0
     """Which of its request's alternatives it is, or asks for now; 0 is the first one as written."""
     expires_at: Moment | None = None
+    group: int = 0
+    """Which of its fleet's groups it is of, from 0."""
 
 
 class Asked(Answer):
@@ -453,6 +455,73 @@ class Estimate(Answer):
     last_create_seconds: float
     all_running_seconds: float
     holds: tuple[str, ...] = ()
+
+
+class Rate(Answer):
+    """What the rate limit on creates lets through, over all tokens.
+
+    ``opens_in_seconds``: when the next window opens; None: none is open, the next create opens one.
+    """
+
+    allowed: int
+    spent: int
+    seconds: float
+    opens_in_seconds: float | None = None
+
+
+class Outlook(Answer):
+    """What is still to come of a fleet.
+
+    ``rate`` is None where there is no limit, or none is known yet; ``estimate`` where nothing is under way.
+    """
+
+    rate: Rate | None = None
+    estimate: Estimate | None = None
+
+
+class Example(Answer):
+    """One job of several."""
+
+    id: str
+    label: str
+
+
+class FailureGroup(Answer):
+    """Jobs that ended otherwise for one reason, and what to do about it.
+
+    ``rejected`` of them were never sent and cannot be retried; ``owning`` of them still own an instance, which costs
+    money. ``examples`` are some of them. ``more``: there are more failures than were looked at.
+    """
+
+    code: str
+    reason: str | None = None
+    field: str | None = None
+    count: int
+    rejected: int = 0
+    owning: int = 0
+    remedy: str = ""
+    examples: tuple[Example, ...] = ()
+    more: bool = False
+
+
+class Failures(Answer):
+    """Why jobs of a fleet failed or were rejected, the most frequent reason first."""
+
+    failures: tuple[FailureGroup, ...] = ()
+
+
+class Group(Answer):
+    """One group of a fleet's request."""
+
+    index: int
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class Groups(Answer):
+    """The groups of a fleet's request, in their order."""
+
+    groups: tuple[Group, ...] = ()
 
 
 class Plan(Answer):

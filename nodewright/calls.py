@@ -136,6 +136,21 @@ def fleet(ref: str) -> Call[answers.Fleet]:
     return Call("GET", f"/v1/fleets/{_segment(ref)}", _part(answers.Fleet, "fleet"))
 
 
+def outlook(ref: str) -> Call[answers.Outlook]:
+    """Ask what is still to come of a fleet."""
+    return Call("GET", f"/v1/fleets/{_segment(ref)}/outlook", _as(answers.Outlook))
+
+
+def failures(ref: str) -> Call[answers.Failures]:
+    """Ask why jobs of a fleet failed."""
+    return Call("GET", f"/v1/fleets/{_segment(ref)}/failures", _as(answers.Failures))
+
+
+def groups(ref: str) -> Call[answers.Groups]:
+    """Ask for the groups of a fleet's request."""
+    return Call("GET", f"/v1/fleets/{_segment(ref)}/groups", _as(answers.Groups))
+
+
 def cancel(ref: str, **asked: Any) -> Call[answers.Cancelled]:  # noqa: ANN401 - filters and ids
     """Cancel what a fleet has not bought yet, or a part of it."""
     body = _given(**asked) or None

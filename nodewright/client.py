@@ -41,11 +41,14 @@ from nodewright.answers import (
     DestroyPlan,
     Doomed,
     Estimate,
+    Example,
     Extended,
+    FailureGroup,
     Fault,
     Fleet,
     FleetEvent,
     FleetSpend,
+    Group,
     Hold,
     Image,
     InstanceType,
@@ -56,9 +59,11 @@ from nodewright.answers import (
     JobRetried,
     Leaving,
     NewWebhook,
+    Outlook,
     Page,
     Plan,
     Problem,
+    Rate,
     RateWindow,
     Refusal,
     Region,
@@ -106,11 +111,14 @@ __all__ = [
     "Destroyed",
     "Doomed",
     "Estimate",
+    "Example",
     "Extended",
+    "FailureGroup",
     "Fault",
     "Fleet",
     "FleetEvent",
     "FleetSpend",
+    "Group",
     "Hold",
     "Image",
     "InstanceType",
@@ -123,10 +131,12 @@ __all__ = [
     "NewWebhook",
     "NotAllowed",
     "NotFound",
+    "Outlook",
     "Page",
     "Place",
     "Plan",
     "Problem",
+    "Rate",
     "RateWindow",
     "Refusal",
     "Refused",
@@ -260,6 +270,18 @@ class Client:
     def fleet(self, ref: str) -> Fleet:
         """Return the fleet of this id, or the newest of this name."""
         return self._send(calls.fleet(ref))
+
+    def outlook(self, ref: str) -> Outlook:
+        """Return what the rate limit lets through now, and when a fleet would be done."""
+        return self._send(calls.outlook(ref))
+
+    def failures(self, ref: str) -> list[FailureGroup]:
+        """Return why jobs of a fleet failed or were rejected, grouped by reason, and what to do about each."""
+        return list(self._send(calls.failures(ref)).failures)
+
+    def groups(self, ref: str) -> list[Group]:
+        """Return the groups of a fleet's request, with their tags; a job's ``group`` is a place in this list."""
+        return list(self._send(calls.groups(ref)).groups)
 
     def wait(self, ref: str, *, timeout: float | None = None) -> Fleet:
         """Wait until nothing of a fleet is under way any more; return it as it then stands.
@@ -611,6 +633,18 @@ class AsyncClient:
     async def fleet(self, ref: str) -> Fleet:
         """Return the fleet of this id, or the newest of this name."""
         return await self._send(calls.fleet(ref))
+
+    async def outlook(self, ref: str) -> Outlook:
+        """Return what is still to come of a fleet; see :meth:`Client.outlook`."""
+        return await self._send(calls.outlook(ref))
+
+    async def failures(self, ref: str) -> list[FailureGroup]:
+        """Return why jobs of a fleet failed, grouped by reason; see :meth:`Client.failures`."""
+        return list((await self._send(calls.failures(ref))).failures)
+
+    async def groups(self, ref: str) -> list[Group]:
+        """Return the groups of a fleet's request; see :meth:`Client.groups`."""
+        return list((await self._send(calls.groups(ref))).groups)
 
     async def wait(self, ref: str, *, timeout: float | None = None) -> Fleet:  # noqa: ASYNC109 - as Client has it
         """Wait until nothing of a fleet is under way any more; see :meth:`Client.wait`."""

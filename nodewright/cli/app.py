@@ -1,9 +1,10 @@
 """The command tree, built by a function: importing it makes nothing."""
 
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -13,6 +14,7 @@ from nodewright.cli import (
     destroy,
     fleets,
     holds,
+    inventory,
     keys,
     operate,
     plans,
@@ -24,6 +26,17 @@ from nodewright.cli import (
     webhooks,
 )
 from nodewright.cli.errors import EXPECTED, report
+from nodewright.cli.output import speak_plainly
+
+BROKEN_PIPE: Final = 141
+"""As the shell says it of a process that SIGPIPE has ended."""
+
+
+def _flushed(invoke: Callable[[Any], Any], ctx: Any) -> Any:  # noqa: ANN401 - Typer's own types are private
+    try:
+        return invoke(ctx)
+    finally:
+        sys.stdout.flush()  # not only when the process ends: nobody could say then that the pipe is broken
 
 
 class Commands(TyperGroup):
@@ -32,9 +45,13 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer's own types are private
         """Run the command that was asked for."""
         try:
-            return super().invoke(ctx)
+            return _flushed(super().invoke, ctx)
         except EXPECTED as error:
             raise typer.Exit(report(error)) from None
+        except BrokenPipeError:
+            # Whoever read our output, such as `head`, has seen enough. What is left to be written goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(BROKEN_PIPE) from None
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - Typer's own types are private
         """Return the commands in the order in which a newcomer meets them."""
@@ -112,6 +129,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "retry": retrying.retry,
         "scale": scaling.scale,
         "destroy": destroy.destroy,
+        "inventory": inventory.inventory,
     },
     "Operate": {
         "resolve": resolve.resolve,
@@ -144,9 +162,5 @@ def _root(
 
 def main() -> None:
     """Run the command line."""
-    try:
-        build_app()(prog_name="nodewright")
-    except BrokenPipeError:
-        # Whoever read our output, such as `head`, has seen enough.
-        sys.stderr.close()
-        sys.exit(141)
+    speak_plainly(sys.stdout, sys.stderr)
+    build_app()(prog_name="nodewright")

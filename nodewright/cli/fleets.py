@@ -2,7 +2,7 @@
 
 import sys
 import uuid
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -20,12 +20,17 @@ from nodewright.cli.errors import OK, OTHERWISE
 from nodewright.cli.options import FleetRef, Json, connect
 from nodewright.cli.output import console, counted, job_table, print_json, program, states_line
 from nodewright.cli.plans import confirm
-from nodewright.cli.progress import AccountPaused, Follower
+from nodewright.cli.progress import AccountPaused, AtWork, Chosen, Follower
+from nodewright.cli.reports import JsonLines
 from nodewright.client import Cancelled, Client, Fleet, Refused, ServiceNotReached, Submission
 from nodewright.failures import NotReached
 from nodewright.settings import Settings
 
 SHOWN_JOBS: Final = 50
+Watched = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[FLEET]...", help="Fleets by id, or by name: the newest of that name."),
+]
 
 
 def submit(  # noqa: PLR0913 - one parameter per option
@@ -154,21 +159,33 @@ def print_result(client: Client, fleet: Fleet, *, shown: int = SHOWN_JOBS) -> No
     out.print(f"{fleet.name}: {states_line(fleet.states)}")
 
 
-def watch(fleet: FleetRef, *, json: Json = False) -> None:
-    """Follow a fleet to its end.
+def watch(fleets: Watched = None, *, json: Json = False) -> None:
+    """Follow fleets to their end: states, rate, what is left, and what failed with what to do.
+
+    Without a name it follows every fleet that is at work, those too that come meanwhile. Ctrl-C stops the watching
+    and nothing else. `--json` prints an object a line for each change of a fleet; its last one has the jobs too.
 
     Exit codes: 0 all running, 1 some job ended otherwise, 2 no such fleet, 3 the service was not reached.
     """
     with connect() as client:
+        chosen = [client.fleet(ref) for ref in fleets or ()]
+        source = Chosen(client, chosen) if chosen else AtWork(client)
+        follower = Follower(client, console(), report=JsonLines(client) if json else None)
         try:
-            last = Follower(client, console(stderr=json)).follow(client.fleet(fleet))
+            last = follower.follow_all(source)
         except KeyboardInterrupt:
+            sys.stderr.write("Stopped watching; the fleets go on.\n")
             raise typer.Exit(130) from None
-        if json:
-            print_json(fleet_document(client, last))
-        else:
-            print_result(client, last)
-        raise typer.Exit(OK if last.all_running else OTHERWISE)
+        if not json:
+            _say_watched(last)
+        raise typer.Exit(OK if all(fleet.all_running for fleet in last) else OTHERWISE)
+
+
+def _say_watched(last: tuple[Fleet, ...]) -> None:
+    if not last:
+        console().print("Nothing is at work.")
+    elif len(last) == 1:
+        console().print(f"Each of them: {program()} jobs --fleet {last[0].name}")
 
 
 def cancel(  # noqa: PLR0913 - one parameter per option

@@ -1,12 +1,15 @@
 """What commands print: readable at 80 columns on a terminal, plain in a pipe, JSON and CSV for programs."""
 
+import codecs
 import csv
 import json
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,6 +19,8 @@ from rich.text import Text
 from nodewright.client import Fleet, Job
 
 PIPE_WIDTH: Final = 400
+_PLAINLY: Final = "nodewright-plainly"
+_PLAIN: Final = {"·": "|", "…": "~", "─": "-", "■": "#", "□": "."}  # one column each, as tables count them
 STATE_STYLES: Final = {
     "running": "green",
     "booting": "cyan",
@@ -56,14 +61,48 @@ JOB_COLUMNS: Final = (
     "submitted_at",
     "created_at",
     "running_at",
+    "fleet_id",
+    "position",
+    "attempts",
+    "sends",
+    "hourly_usd",
+    "spent_usd",
+    "wasted_usd",
+    "sent_at",
+    "ended_at",
+    "seconds_waited",
+    "seconds_creating",
+    "seconds_booting",
 )
+"""Those of the view ``job_results``, by its names; new ones come last, so that a place means the same for ever."""
+_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line, which ends the same whatever was being written."""
+        raise BrokenPipeError
+
+
+def speak_plainly(*streams: TextIO) -> None:
+    """Let streams whose encoding lacks a character write one of ASCII in its place, instead of failing."""
+    codecs.register_error(_PLAINLY, _plainly)
+    for stream in streams:
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=_PLAINLY)
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_PLAIN.get(one, "?") for one in error.object[error.start : error.end]), error.end
 
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console; in a pipe it is wide, so that nothing is cut, and writes no escape codes."""
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PIPE_WIDTH
-    return Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False, markup=False)
+    return _Console(file=stream, width=width, highlight=False, soft_wrap=False, emoji=False, markup=False)
 
 
 def program() -> str:
@@ -94,18 +133,28 @@ def print_job_csv(jobs: Iterable[Job]) -> None:
     writer.writerow(JOB_COLUMNS)
     for job in jobs:
         row = _flat(job)
-        writer.writerow([_cell(row.get(name)) for name in JOB_COLUMNS])
+        writer.writerow([safe_cell(row.get(name)) for name in JOB_COLUMNS])
 
 
 def _flat(job: Job) -> dict[str, Any]:
     row = job.to_json()
     error = row.pop("error", None) or {}
-    return {**row, **{f"error_{name}": value for name, value in error.items()}}
+    row |= {f"error_{name}": value for name, value in error.items()}
+    spans = {"waited": ("submitted_at", "sent_at"), "creating": ("sent_at", "created_at")}
+    spans["booting"] = ("created_at", "running_at")
+    seconds = {f"seconds_{name}": _seconds(row[first], row[last]) for name, (first, last) in spans.items()}
+    return {**row, "attempts": row["attempt"], **seconds}
 
 
-def _cell(value: object) -> object:
-    # A spreadsheet would run a text that begins like this as a formula.
-    if isinstance(value, str) and value[:1] in "=+-@\t\r" and value:
+def _seconds(first: str | None, last: str | None) -> float | None:
+    if first is None or last is None:
+        return None
+    return round((datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds(), 3)
+
+
+def safe_cell(value: object) -> object:
+    """Return what a CSV cell holds for a value: of a text that a spreadsheet would run as a formula, the text."""
+    if isinstance(value, str) and value.startswith(_FORMULAS):
         return f"'{value}"
     return "" if value is None else value
 

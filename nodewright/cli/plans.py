@@ -20,7 +20,7 @@ from nodewright.cli.documents import (
 from nodewright.cli.errors import BAD_INPUT, OK, OTHERWISE
 from nodewright.cli.options import Json, connect
 from nodewright.cli.output import console, counted, grid, print_json, program
-from nodewright.cli.progress import clock
+from nodewright.cli.pictures import clock
 from nodewright.client import Client, Estimate, Plan
 from nodewright.settings import Settings
 

@@ -1,27 +1,26 @@
-"""Following a fleet to its end: live bars on a terminal, plain lines in a pipe."""
+"""Following fleets to their end, by asking again and again: what is shown of them is :mod:`nodewright.cli.reports`'."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
-from nodewright.cli.output import STATE_STYLES, counted, held_note, life_order, state_text, states_line
+from nodewright.cli.pictures import Look, Seen, settled_jobs
+from nodewright.cli.reports import Report, Show, reporter
 from nodewright.client import (
-    SETTLED,
+    PAGE,
     Alarm,
     Client,
     ClientError,
+    FailureGroup,
     Fleet,
+    Outlook,
     ServiceNotReached,
     ServiceUnavailable,
+    Throttled,
 )
 from nodewright.failures import Failure
 
@@ -29,10 +28,20 @@ PACE_SECONDS: Final = 30.0
 """The rate is that of so many last seconds: two of the API's windows."""
 PATIENCE_SECONDS: Final = 30.0
 """How long the service may be away while a fleet is followed: long enough for a restart."""
+NEWEST: Final = 100
+"""So many of the newest fleets are looked through for those that came since."""
+MOST_OUTLOOKS: Final = 20
+"""Of so many fleets at once an outlook is asked for."""
 _INTERVAL: Final = 0.5
+_EACH: Final = 0.1
+"""Many fleets are looked at less often."""
 _STATUS_INTERVAL: Final = 2.0
+_AWAY: Final = (ServiceNotReached, ServiceUnavailable, Throttled)
 
 Wait = Callable[[float], object]
+Source = Callable[[], tuple[Fleet, ...]]
+"""Returns the fleets that are followed, as they stand now."""
+Found = TypeVar("Found")
 
 
 class AccountPaused(Failure):
@@ -59,96 +68,59 @@ class Pace:
         (first, before), (last, after) = self.seen[0], self.seen[-1]
         return (after - before) / (last - first) if last > first and after > before else None
 
-    def seconds_left(self, remaining: int) -> float | None:
-        """Return the estimate for ``remaining`` more jobs."""
-        rate = self.per_second
-        return None if rate is None else remaining / rate
+
+class Chosen:
+    """The source of fleets that were named."""
+
+    def __init__(self, client: Client, fleets: Sequence[Fleet]) -> None:
+        self._client = client
+        self._ids = tuple(dict.fromkeys(fleet.id for fleet in fleets))
+
+    def __call__(self) -> tuple[Fleet, ...]:
+        """Return them as they stand now."""
+        return tuple(self._client.fleet(one) for one in self._ids)
 
 
-def settled_jobs(fleet: Fleet) -> int:
-    """Return how many of a fleet's jobs have ended, well or otherwise."""
-    return sum(count for state, count in fleet.states.items() if state in SETTLED)
+class AtWork:
+    """The source of every fleet that is at work: those of the newest thousand, and what comes later."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._seen: dict[str, Fleet] = {}
+
+    def __call__(self) -> tuple[Fleet, ...]:
+        """Return those that are at work, and those that have ended since they were seen first."""
+        newest = {fleet.id: fleet for fleet in self._client.fleets(limit=NEWEST if self._seen else PAGE)}
+        old = [one for one, fleet in self._seen.items() if one not in newest and not fleet.settled]
+        newest |= {one: self._client.fleet(one) for one in old}
+        self._seen |= {one: fleet for one, fleet in newest.items() if not fleet.settled or one in self._seen}
+        return tuple(self._seen.values())
 
 
-def picture(fleet: Fleet, pace: Pace, elapsed: float) -> RenderableType:
-    """Return a fleet as bars, one per state, with rate and estimate."""
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(min_width=10)
-    table.add_column(width=40)
-    table.add_column(justify="right")
-    for state in _shown(fleet):
-        count = fleet.states.get(state, 0)
-        style = STATE_STYLES.get(state, "white")
-        bar = ProgressBar(
-            total=fleet.count, completed=count, width=40, complete_style=style, finished_style=style
-        )
-        table.add_row(state_text(state), bar, str(count))
-    heading = Text.assemble((fleet.name, "bold"), f"  {counted(fleet.count)}{held_note(fleet)}")
-    return Group(heading, table, Text(summary(fleet, pace, elapsed), style="dim"))
+@dataclass
+class _Followed:
+    """What is remembered of one fleet from one look to the next."""
 
-
-def _shown(fleet: Fleet) -> list[str]:
-    always = ("running", "booting", "queued")
-    return sorted({*always, *(state for state, count in fleet.states.items() if count)}, key=life_order)
-
-
-def summary(fleet: Fleet, pace: Pace, elapsed: float) -> str:
-    """Return ``0:12 elapsed · 1.3/s · about 0:30 left``."""
-    parts = [f"{clock(elapsed)} elapsed"]
-    left = pace.seconds_left(fleet.count - settled_jobs(fleet))
-    if pace.per_second is not None:
-        parts.append(f"{pace.per_second:.1f}/s")
-    if left and not fleet.settled:
-        parts.append(f"about {clock(left)} left")
-    return " · ".join(parts)
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as ``m:ss`` or ``h:mm:ss``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-class View(Protocol):
-    """Shows how a fleet stands, again and again."""
-
-    def __call__(self, fleet: Fleet, pace: Pace, elapsed: float) -> None:
-        """Show it as it stands now."""
-
-
-@contextmanager
-def viewer(console: Console) -> Iterator[View]:
-    """Return bars that redraw themselves on a terminal, and a line per change elsewhere."""
-    if not console.is_terminal:
-        yield _Lines(console)
-        return
-    with Live(console=console, auto_refresh=False) as live:
-        yield lambda fleet, pace, elapsed: live.update(picture(fleet, pace, elapsed), refresh=True)
-
-
-class _Lines:
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last: tuple[dict[str, int], str] | None = None
-
-    def __call__(self, fleet: Fleet, pace: Pace, elapsed: float) -> None:
-        shown = (fleet.states, held_note(fleet))
-        if shown != self._last:
-            self._last = shown
-            states = f"{states_line(fleet.states)}{held_note(fleet)}"
-            self._console.print(f"{fleet.name}: {states} · {summary(fleet, pace, elapsed)}")
+    pace: Pace = field(default_factory=Pace)
+    outlook: Outlook | None = None
+    asked_at: float | None = None
+    failures: tuple[FailureGroup, ...] = ()
+    failed: int = 0
 
 
 class Follower:
     """Follows fleets by asking again and again; ``wait`` may raise to end it."""
 
-    def __init__(self, client: Client, console: Console, *, wait: Wait = time.sleep) -> None:
+    def __init__(
+        self, client: Client, console: Console, *, wait: Wait = time.sleep, report: Report | None = None
+    ) -> None:
         self._client = client
-        self._console = console
+        self._report = report or reporter(console)
         self._wait = wait
-        self._alarm_due = 0.0
-        self._told: dict[str, Alarm] = {}
+        self._followed: dict[str, _Followed] = {}
+        self._alarms: tuple[Alarm, ...] = ()
+        self._alarms_due = 0.0
+        self._last: Look | None = None
 
     def follow(self, fleet: Fleet, *, until_paused: bool = False) -> Fleet:
         """Show ``fleet`` until nothing of it is under way; return it as it then stands.
@@ -157,48 +129,68 @@ class Follower:
             AccountPaused: with ``until_paused``, when the account takes no creates.
 
         """
-        pace, began = Pace(), time.monotonic()
-        with viewer(self._console) as show:
-            while True:
-                now = time.monotonic()
-                pace.note(now, settled_jobs(fleet))
-                show(fleet, pace, now - began)
-                if fleet.settled:
-                    return fleet
-                self._look_for_alarms(now, until_paused=until_paused)
-                self._wait(_INTERVAL)
-                fleet = self._again(fleet.id)
+        return self.follow_all(Chosen(self._client, [fleet]), until_paused=until_paused)[0]
 
-    def _again(self, fleet_id: str) -> Fleet:
+    def follow_all(self, source: Source, *, until_paused: bool = False) -> tuple[Fleet, ...]:
+        """Show fleets until nothing of any is under way; return them as they then stand. Raises as :meth:`follow`."""
+        began = time.monotonic()
+        with self._report as show:
+            while True:
+                fleets = self._again(source, show, began)
+                now, ended = time.monotonic(), all(fleet.settled for fleet in fleets)
+                if not ended:
+                    self._look_for_alarms(now, until_paused=until_paused)
+                seen = tuple(self._seen(fleet, now, shown) for shown, fleet in enumerate(fleets))
+                self._last = Look(seen, self._alarms, now - began)
+                show(self._last)
+                if ended:
+                    return fleets
+                self._wait(max(_INTERVAL, _EACH * len(fleets)))
+
+    def _again(self, source: Source, show: Show, began: float) -> tuple[Fleet, ...]:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                return self._client.fleet(fleet_id)
-            except (ServiceNotReached, ServiceUnavailable):
-                if time.monotonic() > deadline:
+                return source()
+            except _AWAY:
+                now = time.monotonic()
+                if now > deadline:
                     raise
+                if self._last is not None:
+                    show(replace(self._last, elapsed=now - began, away=True))
                 self._wait(_INTERVAL)
 
+    def _seen(self, fleet: Fleet, now: float, shown: int) -> Seen:
+        known = self._followed.setdefault(fleet.id, _Followed())
+        known.pace.note(now, settled_jobs(fleet))
+        failed = fleet.states.get("failed", 0) + fleet.states.get("rejected", 0)
+        if failed != known.failed:
+            found = _unless_away(lambda: tuple(self._client.failures(fleet.id)))
+            known.failures, known.failed = (
+                (known.failures, known.failed) if found is None else (found, failed)
+            )
+        due = known.asked_at is None or now - known.asked_at >= _STATUS_INTERVAL
+        if due and not fleet.settled and shown < MOST_OUTLOOKS:
+            known.outlook, known.asked_at = _unless_away(lambda: self._client.outlook(fleet.id)), now
+        asked_ago = 0.0 if known.asked_at is None else now - known.asked_at
+        return Seen(fleet, known.outlook, asked_ago, known.failures, known.pace.per_second)
+
     def _look_for_alarms(self, now: float, *, until_paused: bool) -> None:
-        if now < self._alarm_due:
+        if now < self._alarms_due:
             return
-        self._alarm_due = now + _STATUS_INTERVAL
-        try:
-            alarms = self._client.status().alarms
-        except ClientError:
-            return  # the next question for the fleet meets the same fault, and knows what to do
-        for alarm in alarms:
+        self._alarms_due = now + _STATUS_INTERVAL
+        status = _unless_away(self._client.status)
+        if status is None:
+            return
+        self._alarms = status.alarms
+        for alarm in status.alarms:
             if until_paused and alarm.pauses:
                 raise AccountPaused(alarm.sentence, *([alarm.remedy] if alarm.remedy else []))
-        self._tell(alarms)
 
-    def _tell(self, alarms: Sequence[Alarm]) -> None:
-        """Say each alarm once, and once when it is over."""
-        now = {f"{alarm.code} {alarm.since}": alarm for alarm in alarms}
-        for key in [key for key in self._told if key not in now]:
-            self._console.print(f"over: {self._told.pop(key).code}")
-        for key in [key for key in now if key not in self._told]:
-            self._told[key] = now[key]
-            self._console.print(f"alarm: {now[key].sentence}", style="bold red")
-            if now[key].remedy:
-                self._console.print(f"what to do: {now[key].remedy}")
+
+def _unless_away(ask: Callable[[], Found]) -> Found | None:
+    """Return what was asked for beside the fleet itself; None: it could not be had, as the fleet's own answer tells."""
+    try:
+        return ask()
+    except ClientError:
+        return None

@@ -1,13 +1,12 @@
 """The commands that only read: fleets, jobs, show."""
 
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +14,7 @@ from jobs.listing import Sort
 from nodewright.cli.fleets import fleet_document
 from nodewright.cli.options import Csv, Json, connect
 from nodewright.cli.output import (
+    STATE_STYLES,
     console,
     counted,
     error_text,
@@ -29,14 +29,15 @@ from nodewright.cli.output import (
     state_text,
     states_line,
 )
+from nodewright.cli.pictures import examples, failures_picture
 from nodewright.cli.spending import cost_line, print_spend
 from nodewright.client import Asked, Client, Fleet, JobDetail, NotFound, TimelineEvent
 from nodewright.failures import BadInput
+from nodewright.words import gap, sentence
 
 CHUNK: Final = 200
 WIDE: Final = 120
-"""Columns from which on a timeline has a column for details."""
-_INDENT: Final = 16
+"""Columns from which on a timeline names events and states too."""
 _SHOWN_FACTS: Final = (
     "id",
     "fleet",
@@ -172,8 +173,16 @@ def _show_fleet(client: Client, fleet: Fleet, *, json: bool) -> None:
         console().print(f"Paused since {fleet.held_at}; go on with: {program()} resume {fleet.name}")
     for words in _circumstances(fleet):
         console().print(words)
+    _print_failures(client, fleet)
     console().print()
     _print_tables(client.jobs(fleet=fleet.id))
+
+
+def _print_failures(client: Client, fleet: Fleet) -> None:
+    if fleet.states.get("failed") or fleet.states.get("rejected"):
+        out, found = console(), client.failures(fleet.id)
+        for part in failures_picture([(group, examples(group)) for group in found], wide=out.width >= WIDE):
+            out.print(part)
 
 
 def _circumstances(fleet: Fleet) -> Iterator[str]:
@@ -203,10 +212,7 @@ def _show_job(job: JobDetail) -> None:
         table.add_row("cost so far", cost_line(job))
     out.print(table)
     out.print()
-    if out.width < WIDE:
-        _print_story(out, job)
-    else:
-        out.print(_timeline(job))
+    _print_story(out, job)
 
 
 def _asked(asked: Asked) -> str:
@@ -215,27 +221,33 @@ def _asked(asked: Asked) -> str:
 
 
 def _print_story(out: Console, job: JobDetail) -> None:
-    """Print the timeline with each detail below its line, where a column for it would be too narrow."""
-    day = job.timeline[0].at[:10] if job.timeline else ""
-    out.print(f"{day} UTC", style="bold")
-    for line in job.timeline:
-        head = Text(f"{_moment(line.at, day):<{_INDENT}}{line.event:<18}")
-        head.append_text(state_text(f"{line.state:<13}", line.state))
-        out.print(head.append(line.actor))
-        if detail := _detail(line):
-            out.print(Padding(Text(detail, style="dim"), (0, 0, 0, _INDENT)))
+    """Print what happened in words: when, what, and by whom; on a wide terminal also state and event by name."""
+    if not job.timeline:
+        return
+    day, wide = job.timeline[0].at[:10], out.width >= WIDE
+    named = ["STATE", "EVENT"] if wide else []
+    table = grid(f"{day} UTC", "WHAT HAPPENED", "BY", *named)
+    table.columns[0].no_wrap = True
+    for line, waited in _with_gaps(job.timeline):
+        if waited:
+            table.add_row("", Text(waited, style="dim italic"), "", *([""] * len(named)))
+        said = Text(sentence(line.event, line.detail, line.state), style=STATE_STYLES.get(line.state, ""))
+        names: list[Text | str] = [state_text(line.state), line.event] if wide else []
+        table.add_row(_moment(line.at, day), said, Text(line.actor, style="dim"), *names)
+    out.print(table)
 
 
-def _detail(line: TimelineEvent) -> str:
-    return ", ".join(f"{name} {value}" for name, value in (line.detail or {}).items() if value is not None)
+def _with_gaps(timeline: Sequence[TimelineEvent]) -> Iterator[tuple[TimelineEvent, str | None]]:
+    """Yield each line of a timeline with what the time before it was spent on."""
+    last: TimelineEvent | None = None
+    for line in timeline:
+        seconds = 0.0 if last is None else _seconds_between(last.at, line.at)
+        yield line, None if last is None else gap(last.event, last.state, seconds)
+        last = line
 
 
-def _timeline(job: JobDetail) -> Table:
-    day = job.timeline[0].at[:10] if job.timeline else ""
-    table = grid(f"{day} UTC", "EVENT", "STATE", "BY", "DETAIL")
-    for line in job.timeline:
-        table.add_row(_moment(line.at, day), line.event, state_text(line.state), line.actor, _detail(line))
-    return table
+def _seconds_between(first: str, last: str) -> float:
+    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
 
 
 def _moment(at: str, day: str) -> str:

@@ -1,5 +1,6 @@
 """What a form of the page does: retry, cancel, pause, resume. None needs a script, and each goes back where it was."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -115,30 +116,47 @@ def _count(shares: Sequence[Share], verb: Verb) -> int:
 
 
 def _ask(here: _Act, verb: Verb, pick: Pick, shares: Sequence[Share]) -> Response:
-    with here.deps.service.reading() as tx:
-        sample = picks.sample(tx, pick, verb.states, _SHOWN) if shares else []
-    count, notes = _count(shares, verb), []
-    if verb is RETRY and len(shares) == 1:
-        came = rehearse(here.deps, here.entry.visitor, pick.where, shares[0])
-        count = came.now + came.later
-        notes = [f"{came.fault}."] if came.fault else [" ".join(left_out(came.refused))]
+    """Ask whether it is really meant; where nothing would come of it, say why."""
+    count, notes = _foreseen(here, verb, pick, shares)
+    sample = []
+    if count:
+        with here.deps.service.reading() as tx:
+            sample = picks.sample(tx, pick, verb.states, _SHOWN)
     names = ", ".join(share.fleet for share in shares[:_SHOWN]) + (", …" if len(shares) > _SHOWN else "")
+    asked = verb.question(f"{counted(count, 'job')} of {names}")
     return draw_form(
         here.request,
         here.entry.visitor,
         "confirm.html",
         title=verb.title,
-        question=verb.question(f"{counted(count, 'job')} of {names}") if count else verb.none,
+        question=asked if count else verb.none if not shares else verb.not_now,
         possible=count > 0,
         sample=sample,
-        left=max(_count(shares, verb) - len(sample), 0),
-        notes=[note for note in notes if note],
+        left=_count(shares, verb) - len(sample),
+        notes=notes,
         action=here.request.url.path,
         fields=[(name, value) for name, value in here.form.multi_items() if name not in _OURS],
         back=here.back,
         kind=verb.kind,
         label=f"{verb.name.capitalize()} {counted(count, 'job')}",
     )
+
+
+def _foreseen(here: _Act, verb: Verb, pick: Pick, shares: Sequence[Share]) -> tuple[int, list[str]]:
+    """Return to how many jobs it would be done, and what else is known of that before."""
+    if verb is not RETRY or len(shares) != 1:
+        return _count(shares, verb), []
+    came = rehearse(here.deps, here.entry.visitor, pick.where, shares[0])
+    notes = [f"{came.fault}."] if came.fault else []
+    if came.later:
+        notes.append(
+            f"{counted(came.later, 'instance')} that a failed attempt still owns will be deleted first."
+        )
+    if came.refused:
+        notes.append(" ".join(left_out(came.refused)))
+        command = f"nodewright retry {shlex.quote(shares[0].fleet)}"
+        notes.append(f"What needs more than a yes is done by `{command}`; see its `--help`.")
+    return came.now + came.later, notes
 
 
 # Pause and resume ----------------------------------------------------------------------------------------------------

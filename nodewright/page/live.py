@@ -26,7 +26,7 @@ from jobs.service import NotFound
 from nodewright.page.drawing import asked_of
 from nodewright.page.shown import Asked, Shown, View, Visitor
 from nodewright.page.views import VIEWS
-from nodewright.page.visitor import Entered, Entry, enter, find
+from nodewright.page.visitor import Entry, Watching, find, look_on
 from nodewright.service.deps import ServiceDeps
 from nodewright.service.events import BEAT_SECONDS, STILL_HERE, EventStream, place
 from nodewright.service.guards import Streams
@@ -244,7 +244,7 @@ def _stays(request: Request, entry: Entry) -> bool:
     """Whether somebody may still look, and sees and may do the same. To look on is no use of a session."""
     try:
         found = (
-            enter(request)
+            look_on(request)
             if entry.session is None
             else find(request.app.state.deps, entry.session, use=False)
         )
@@ -296,8 +296,8 @@ def live_of(app: FastAPI) -> Live:
     return found
 
 
-def _streams(view: View) -> Callable[[Request, Entered], object]:
-    async def send(request: Request, entry: Entered) -> Response:
+def _streams(view: View) -> Callable[[Request, Watching], object]:
+    async def send(request: Request, entry: Watching) -> Response:
         return await stream(live_of(request.app), request, entry, view)
 
     return send

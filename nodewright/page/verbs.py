@@ -42,6 +42,8 @@ class Verb:
     """Asks whether so many jobs are really meant."""
     none: str
     """Says that it is for none of them."""
+    not_now: str
+    """Says that it is for some of them, and can be done to none."""
     kind: str
     """How its button looks."""
     act: Callable[[ServiceDeps, Visitor, JobFilter, Share], Came]
@@ -60,9 +62,9 @@ class Verb:
 
 
 def left_out(refused: Sequence[Refusal]) -> Iterator[str]:
-    """Yield for how many jobs nothing was done, and why."""
+    """Yield for how many jobs nothing is done, and why."""
     if refused:
-        yield f"Nothing was done for {counted(len(refused), 'job')}:"
+        yield f"{counted(len(refused), 'job is', 'jobs are')} left as {'it is' if len(refused) == 1 else 'they are'}."
         reasons = dict.fromkeys((one.message, one.remedy) for one in refused)
         for message, remedy in list(reasons)[:_REASONS]:
             first = next(one.label for one in refused if (one.message, one.remedy) == (message, remedy))
@@ -96,6 +98,7 @@ CANCEL: Final = Verb(
         f"Cancel {jobs}? What is not bought yet ends; what is being created is finished, then deleted."
     ),
     none="None of these jobs can be cancelled: a cancel takes back only what is not bought yet.",
+    not_now="None of these jobs can be cancelled now.",
     kind="bad",
     act=_cancel,
     said=_cancelled,
@@ -139,6 +142,7 @@ RETRY: Final = Verb(
         "attempt still owns is deleted first."
     ),
     none="None of these jobs has failed: only a failed one can be retried.",
+    not_now="None of these jobs can be retried as they are.",
     kind="main",
     act=_retry,
     said=_retries,

@@ -91,15 +91,20 @@ def set_cookie(request: Request, response: Response, name: str, value: str, *, s
 
 def enter(request: Request) -> Entry:
     """Return who looks, and remember it. Raises the refusal of somebody who may not."""
-    request.state.entry = entry = _enter(request)
+    request.state.entry = entry = _enter(request, use=True)
     return entry
 
 
-def _enter(request: Request) -> Entry:
+def look_on(request: Request) -> Entry:
+    """Return who watches a page change, as ``enter`` does. A tab that was left open is no use of a session."""
+    return _enter(request, use=False)
+
+
+def _enter(request: Request, *, use: bool) -> Entry:
     if "authorization" in request.headers:
         return Entry(_visitor(with_scope("read", require_key(request))))
     token = session_of(request)
-    if token is not None and (found := find(request.app.state.deps, token, use=True)) is not None:
+    if token is not None and (found := find(request.app.state.deps, token, use=use)) is not None:
         return found
     if is_own_machine(request):
         return Entry(Visitor(request.app.state.deps.tenant, "", _STRANGER))
@@ -119,6 +124,7 @@ def _visitor(who: Principal, token: str = "") -> Visitor:
 
 
 Entered = Annotated[Entry, Depends(enter)]
+Watching = Annotated[Entry, Depends(look_on)]
 
 
 # Acting --------------------------------------------------------------------------------------------------------------

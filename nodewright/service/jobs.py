@@ -101,7 +101,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - one parameter per filter
 ) -> JSONResponse:
     """List jobs: a fleet's by position, else the newest first. Pages stay stable while jobs are added.
 
-    A page looks at 50,000 jobs at most. It may hold fewer than `limit`, or none, and still have a `next`.
+    A page looks at 25,000 jobs at most. It may hold fewer than `limit`, or none, and still have a `next`.
     """
     wanted = _fields(fields)
     where = JobFilter(
@@ -120,7 +120,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - one parameter per filter
     if fleet is not None:
         # A cursor stays with its fleet, also when a newer one of the same name has come since.
         fleet_id, _, place = place.partition(" ") if place is not None else (fleet, "", None)
-        where = replace(where, fleet_id=deps.service.fleet(fleet_id, key.tenant).id)
+        where = replace(where, fleet_id=deps.service.fleet_id(fleet_id, key.tenant))
     if place is not None and not is_place(place, where, sort):
         raise not_ours(after or "")
     page = deps.service.job_page(key.tenant, where, sort=sort, limit=limit, after=place)

@@ -6,11 +6,13 @@ from nodewright.service import (
     catalog,
     destroy,
     events,
+    failures,
     fleets,
     holds,
     jobs,
     lifetimes,
     operating,
+    outlooks,
     retries,
     scaling,
     spending,
@@ -24,7 +26,7 @@ def install(app: FastAPI) -> None:
     router = APIRouter(prefix="/v1", dependencies=[Depends(within_rate), Depends(known_parameters)])
     for part in (
         *(fleets, events, jobs, catalog, operating, holds, destroy, lifetimes),
-        *(retries, scaling, spending, webhooks),
+        *(failures, outlooks, retries, scaling, spending, webhooks),
     ):
         part.install(router)
     app.include_router(router)

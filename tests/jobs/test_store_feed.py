@@ -1,11 +1,14 @@
-import pytest
-from sqlalchemy import insert, select, update
+from contextlib import contextmanager
 
+import pytest
+from sqlalchemy import event, insert, select, update
+
+from jobs import holds
 from jobs.database import Database
-from jobs.feed import PAGE, SETTLE_SECONDS, FleetFeed, Horizon
+from jobs.feed import KEPT, PAGE, SETTLE_SECONDS, FleetFeed, Horizon, stamp
 from jobs.records import job_events, jobs
 from jobs.service import NotFound, UnknownEvent
-from tests.support.fleets import TENANT, add_tenant, make_service, submit
+from tests.support.fleets import TENANT, add_tenant, admit, make_service, move_in, submit
 
 
 @pytest.fixture
@@ -134,3 +137,137 @@ def test_the_horizon_moves_with_the_writers(database):
         horizon.advance(tx)
         highest = tx.execute(select(job_events.c.id).order_by(job_events.c.id.desc())).scalar()
     assert horizon.settled == horizon.latest == highest
+
+
+# Many feeds ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def counted(database):
+    """Count the statements that a block executes."""
+    seen = []
+
+    def note(connection, cursor, statement, *rest):
+        seen.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+
+
+def settle(service):
+    """Look until there is nothing more to see."""
+    look = service.lookout.look()
+    while (later := service.lookout.look()) is not look:
+        look = later
+    return look
+
+
+def test_many_feeds_cost_one_look(database, service):
+    """What one look saw is told to every feed without another question to the database, each event once."""
+    submit(database, {"count": 2}, name="web")
+    submit(database, {"count": 2}, name="other")
+    feeds = [service.feed(name, TENANT) for name in ("web", "web", "other")]
+    for feed in feeds:
+        drain(feed)
+    assert all(feed.glance(settle(service)) is not None for feed in feeds)
+    service.cancel("web", TENANT, actor="test")
+    look = settle(service)
+    with counted(database) as statements:
+        told = [said(feed.glance(look)) for feed in feeds]
+    assert statements == []
+    cancelled = [(f"web-000{number}", "cancelled") for number in (1, 2)]
+    assert told == [cancelled, cancelled, []]
+    assert feeds[0].poll(look).ended is not None
+    with counted(database) as statements:
+        assert feeds[1].poll(look).ended is not None
+    assert statements == []
+    assert feeds[2].glance(look).ended is None
+
+
+def test_a_look_without_news_is_the_same(database, service):
+    """Who waits for another look is not woken for nothing."""
+    submit(database, name="web")
+    look = settle(service)
+    assert service.lookout.look() is look
+    service.cancel("web", TENANT, actor="test")
+    assert settle(service) is not look
+
+
+def test_whoever_is_far_behind_asks_the_database(database, service):
+    """Only the newest events are kept; a feed that needs older ones reads them, and then goes on with the others."""
+    submit(database, name="old")
+    settle(service)
+    submit(database, {"count": KEPT + 10}, name="web")
+    feed = service.feed("web", TENANT)
+    look = settle(service)
+    assert look.since == look.settled
+    assert feed.glance(look) is None
+    events = []
+    while batch := feed.poll(look).events:
+        events += batch
+    assert len({one.id for one in events}) == len(events) == KEPT + 10
+    assert feed.glance(look).events == ()
+
+
+def test_no_more_is_kept_than_is_allowed(database, service):
+    """However long the feeds go on, a process keeps so many events and no more, the newest."""
+    submit(database, {"count": 900}, name="web")
+    settle(service)
+    for number in range(3):
+        submit(database, {"count": 900}, name=f"more{number}")
+        look = settle(service)
+    kept = [one.id for events in look.by_fleet.values() for one in events]
+    assert len(kept) == KEPT
+    assert max(kept) == look.settled
+    assert look.since == min(kept) - 1
+
+
+@pytest.mark.postgres
+def test_an_end_that_is_committed_late_is_found_by_all(postgres_database, clock):
+    """A fleet that was read before its last change was visible is read again, however high the ids were by then."""
+    service = make_service(postgres_database)
+    submit(postgres_database, name="web")
+    submit(postgres_database, name="other")
+    mine, others = (service.jobs(TENANT, fleet=name)[0].id for name in ("web", "other"))
+    feeds = [service.feed("web", TENANT) for _ in range(2)]
+    for feed in feeds:
+        drain(feed)
+    other = Database(str(postgres_database.url.render_as_string(hide_password=False)), clock=clock)
+    with other.write() as slow:
+        slow.execute(
+            update(jobs).where(jobs.c.id == mine).values(state="cancelled", version=jobs.c.version + 1)
+        )
+        write_event(slow, mine, "cancelled")
+        with postgres_database.write() as quick:
+            write_event(quick, others)
+        later = service.feed("web", TENANT)
+        assert [drain(feed)[1].ended for feed in (*feeds, later)] == [None, None, None]
+    for feed in (*feeds, later):
+        events, batch = drain(feed)
+        assert [one.event for one in events] == ["cancelled"]
+        assert batch.ended is not None
+    other.close()
+
+
+def test_the_stamp_differs_once_something_changed(database, service):
+    """Jobs, windows and pauses change it; a look does not."""
+    move_in(database)
+    seen = set()
+
+    def note():
+        with database.read() as tx:
+            seen.add(stamp(tx))
+        return len(seen)
+
+    assert [note(), note()] == [1, 1]
+    submit(database, {"count": 2}, name="web")
+    assert [note(), note()] == [2, 2]
+    admit(database, most=1)
+    assert note() == 3
+    service.pause(holds.ALL, actor="test")
+    assert note() == 4
+    service.pause(service.fleet_scope("web", TENANT), actor="test")
+    assert note() == 5

@@ -150,6 +150,7 @@ def test_the_history_of_a_fleet(database, clock, look):
 def test_the_history_of_a_large_fleet_is_a_sample(database, clock, look, monkeypatch):
     """Of a large fleet some jobs, evenly spread, stand for all."""
     monkeypatch.setattr(overview, "EXACT", 4)  # ten thousand rows would only take longer
+    monkeypatch.setattr(overview, "SAMPLE", 4)
     fleet = add_fleet(database)
     for position in range(1, 13):
         state = State.CANCELLED if position > 6 else State.QUEUED

@@ -4,7 +4,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from jobs import admission, chores, house, transitions
+from jobs import admission, chores, house, queries, transitions
 from jobs.listing import JobFilter
 from jobs.records import accounts, jobs
 from jobs.service import NotFound
@@ -265,13 +265,28 @@ def test_counting_that_takes_long_is_done_seldom(database):
     assert found == [1, 1, 3, 4]
 
 
-def test_a_huge_fleets_queue_is_not_counted(database):
-    """Of a huge fleet the jobs that are in no other state are queued; those of others are counted."""
-    huge = add_fleet(database, name="huge", count=200_000)
-    for position, state in ((1, State.RUNNING), (2, State.RUNNING), (200_000, State.FAILED)):
-        job = {"linode_id": position} if state is State.RUNNING else {}
-        add_job(database, state, fleet_id=huge, position=position, **job)
-    add_job(database, State.QUEUED, fleet_id=add_fleet(database, name="small"), position=9)
-    states = {fleet.name: fleet.states for fleet in make_service(database).fleets(TENANT)}
-    assert states["huge"] == {"queued": 199_997, "running": 2, "failed": 1}
-    assert states["small"] == {"queued": 1}
+@pytest.mark.parametrize("counted", [(2, 4), (2, 100), (100, 200)])
+def test_large_fleets_are_counted_by_what_is_left(database, monkeypatch, counted):
+    """Of a large fleet the state that most jobs are in is what is left of the others; the counts are exact."""
+    monkeypatch.setattr(queries, "_MANY", 5)  # the real ones would need a hundred thousand rows
+    monkeypatch.setattr(queries, "_COUNTED", counted)
+    expected = {
+        "even": {"queued": 6, "running": 5, "cancelled": 5},
+        "most": {"queued": 1, "running": 9, "failed": 2},
+        "one": {"cancelled": 7},
+        "small": {"queued": 2, "running": 2},
+    }
+    number = 0
+    for name, states in expected.items():
+        fleet = add_fleet(database, name=name, count=sum(states.values()))
+        for position, state in enumerate(
+            (state for state, count in states.items() for _ in range(count)), start=1
+        ):
+            number += 1
+            owner = {"linode_id": number} if state == "running" else {}
+            add_job(
+                database, State(state), fleet_id=fleet, position=position, label=f"{name}-{position}", **owner
+            )
+    found = {fleet.name: fleet.states for fleet in make_service(database).fleets(TENANT)}
+    assert found == expected
+    assert list(found["most"]) == ["queued", "running", "failed"]

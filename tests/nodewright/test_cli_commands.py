@@ -42,6 +42,8 @@ def test_submit_by_file(served, run, tmp_path):
     assert "Accepted fleet shop" in done.stdout
     listed = json.loads(run("jobs", "--fleet", "shop", "--json", env=served.env).stdout)
     assert [job["label"] for job in listed["jobs"]] == ["web-1", "web-2", "db-1"]
+    found = json.loads(run("jobs", "--search", "web-", "--sort", "label", "--json", env=served.env).stdout)
+    assert [job["label"] for job in found["jobs"]] == ["web-1", "web-2"]
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,7 @@ def test_no_catalog_is_retryable(bare_served, run):
         "fleets",
         "jobs",
         "show",
+        "inventory",
         "cancel",
         "resolve",
         "simulate",

@@ -8,12 +8,15 @@ from jsonschema_rs import Draft202012Validator
 
 from jobs.estimate import Estimate
 from jobs.feed import FeedEvent
+from jobs.outlook import Rate
+from jobs.overview import FailureGroup
 from jobs.requests import FLEET_FIELDS, GROUP_FIELDS, InvalidRequest, parse_request
 from jobs.schema_of import FILE_TEXTS, FLEET_TEXTS, GROUP_TEXTS, fleet_schema
 from jobs.states import State
 from jobs.views import Alarm, EventView, WindowView
 from nodewright import answers
 from nodewright.service.app import create_app
+from nodewright.service.failures import group_json
 from nodewright.service.tracing import traceparent
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -90,6 +93,10 @@ def test_the_shapes_are_those_of_the_views(site):
         answers.Status: service.status().to_json(),
         answers.Alarm: Alarm("c", "m", None).to_json(),
         answers.RateWindow: WindowView("a", "t", "r", 0, 1, 1.0, 0, None, None, 0, None).to_json(),
+        answers.Outlook: service.outlook("web", "default").to_json(),
+        answers.Rate: Rate(20, 0, 15.0, None).to_json(),
+        answers.FailureGroup: group_json(FailureGroup("c", None, None, 1, 0, 0, (), "r", more=False)),
+        answers.Group: service.groups("web", "default")[0].to_json(),
         answers.Plan: service.plan(parse_request(_good(name="x")), tenant="default").to_json(),
         answers.Estimate: Estimate(
             jobs_ahead=0,

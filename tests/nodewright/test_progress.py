@@ -4,9 +4,9 @@ import pytest
 from rich.console import Console
 
 from nodewright.cli import progress
-from nodewright.cli.progress import AccountPaused, Follower, Pace, clock, settled_jobs, summary
-from nodewright.cli.show import _print_story
-from nodewright.client import Fleet, JobDetail, Status
+from nodewright.cli.pictures import Seen, clock, settled_jobs, summary
+from nodewright.cli.progress import AccountPaused, AtWork, Follower, Pace
+from nodewright.client import Fleet, Outlook, ServiceNotReached, Status
 
 
 def _fleet(**states):
@@ -14,20 +14,18 @@ def _fleet(**states):
 
 
 def test_no_rate_before_two_looks():
-    """One look gives no rate, and no estimate."""
+    """One look gives no rate."""
     pace = Pace()
     pace.note(0.0, 0)
     assert pace.per_second is None
-    assert pace.seconds_left(10) is None
 
 
-def test_rate_and_estimate():
-    """The rate is what settled per second lately, and the estimate follows from it."""
+def test_the_rate():
+    """The rate is what settled per second lately."""
     pace = Pace()
     for second in range(11):
         pace.note(float(second), second * 2)
     assert pace.per_second == 2.0
-    assert pace.seconds_left(40) == 20.0
 
 
 def test_old_looks_are_forgotten():
@@ -44,11 +42,9 @@ def test_clock():
 
 
 def test_summary():
-    """The line under the bars says elapsed time, rate and what is left."""
-    pace = Pace()
-    pace.note(0.0, 0)
-    pace.note(10.0, 20)
-    assert summary(_fleet(running=20, queued=20), pace, 10.0) == "0:10 elapsed · 2.0/s · about 0:10 left"
+    """Without an outlook the line under the bars says elapsed time, rate, and what is left by that rate."""
+    seen = Seen(_fleet(running=20, queued=20), per_second=2.0)
+    assert summary(seen, 10.0) == "0:10 elapsed · 2.0/s · all running in about 0:10"
     assert settled_jobs(_fleet(running=3, failed=1, queued=5)) == 4
 
 
@@ -70,6 +66,9 @@ class _Scripted:
 
     def fleet(self, _):
         return _fleet(booting=1) if self.looks else _fleet(running=1)
+
+    def outlook(self, _):
+        return Outlook()
 
 
 PAUSED = {
@@ -107,19 +106,57 @@ def test_only_a_paused_account_ends_the_waiting(monkeypatch):
     assert caught.value.sentences == ("account default is paused (unauthorized)", "set a token")
 
 
-def test_a_story_fits_a_narrow_terminal():
-    """On 80 columns each event's detail stands below its line, whole words together."""
-    detail = {
-        "code": "outcome_unknown",
-        "reason": "ReadError: [Errno 104] Connection reset by peer",
-        "field": None,
-    }
-    at = "2026-03-01T12:00:00.123Z"
-    event = {"at": at, "event": "unknown", "state": "uncertain", "actor": "worker-1", "detail": detail}
-    job = JobDetail(id="j", label="web-0001", state="uncertain", timeline=[event])
-    out = Console(file=StringIO(), width=80)
-    _print_story(out, job)
-    assert out.file.getvalue().splitlines()[1].rstrip() == (
-        "12:00:00.123    unknown           uncertain    worker-1"
+class _Restarted(_Scripted):
+    """A client whose service is away for some questions."""
+
+    away = 3
+
+    def fleet(self, ref):
+        self.away -= 1
+        if self.away in {0, 1}:
+            raise ServiceNotReached("no answer")
+        return super().fleet(ref)
+
+
+def test_a_restart_of_the_service_is_waited_for(monkeypatch):
+    """While the service is away that is said once, and once that it answers again."""
+    monkeypatch.setattr(progress, "_STATUS_INTERVAL", 0.0)
+    out = StringIO()
+    follower = Follower(_Restarted([], []), Console(file=out, width=200), wait=lambda _: None)
+    assert follower.follow(_fleet(booting=1)).all_running
+    assert out.getvalue().count("the service does not answer; trying again") == 1
+    assert out.getvalue().count("the service answers again") == 1
+
+
+class _Many:
+    """A client with fleets that change from look to look."""
+
+    def __init__(self, *looks):
+        self.looks = list(looks)
+        self.asked = []
+
+    def fleets(self, *, limit):
+        self.asked.append(limit)
+        return self.looks.pop(0)
+
+    def fleet(self, ref):
+        self.asked.append(ref)
+        return Fleet(id=ref, name=ref, count=1, states={"running": 1})
+
+
+def _at(state, name):
+    return Fleet(id=name, name=name, count=1, states={state: 1})
+
+
+def test_what_is_at_work():
+    """Fleets that are at work are followed to their end, those that come later too, and those beyond the newest."""
+    client = _Many(
+        [_at("booting", "b"), _at("running", "done"), _at("queued", "a")],
+        [_at("queued", "c"), _at("running", "b")],
+        [_at("running", "c"), _at("running", "b")],
     )
-    assert "code outcome_unknown, reason ReadError: [Errno 104]" in out.file.getvalue()
+    source = AtWork(client)
+    assert [fleet.name for fleet in source()] == ["b", "a"]
+    assert [(fleet.name, fleet.settled) for fleet in source()] == [("b", True), ("a", True), ("c", False)]
+    assert all(fleet.settled for fleet in source())
+    assert client.asked == [1000, 100, "a", 100]

@@ -1,3 +1,6 @@
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 
 from nodewright.failures import BadInput
@@ -54,6 +57,8 @@ def test_secrets_by_file(tmp_path):
         ({"NODEWRIGHT_CREATE_LIMIT": "20"}, "NODEWRIGHT_CREATE_LIMIT: expected CALLS/SECONDS"),
         ({"NODEWRIGHT_CREATE_LIMIT": "0/15"}, "NODEWRIGHT_CREATE_LIMIT: expected CALLS/SECONDS"),
         ({"NODEWRIGHT_MAX_HOURLY_USD": "-1"}, "NODEWRIGHT_MAX_HOURLY_USD: expected an amount of US dollars"),
+        ({"NODEWRIGHT_KEEP": "23h"}, "NODEWRIGHT_KEEP: expected a duration of at least a day, such as 90d"),
+        ({"NODEWRIGHT_KEEP": "for ever"}, "NODEWRIGHT_KEEP: expected a duration"),
         ({"NODEWRIGHT_LOG_LEVEL": "loud"}, "NODEWRIGHT_LOG_LEVEL: expected one of debug, info"),
         (
             {"LINODE_API_URL": "api.linode.com"},
@@ -99,6 +104,13 @@ def test_all_faults_at_once_and_no_secret_shown():
 def test_create_limits(text, buckets):
     """The limit on creates may be one bucket, several at once, or none."""
     assert Settings.load({"NODEWRIGHT_CREATE_LIMIT": text}).create_limits == buckets
+
+
+def test_how_long_fleets_are_kept():
+    """By default for ever, and nothing is archived; a duration and a folder say otherwise."""
+    assert (Settings.load({}).keep_for, Settings.load({}).archive_folder) == (None, None)
+    settings = Settings.load({"NODEWRIGHT_KEEP": "90d", "NODEWRIGHT_ARCHIVE": "/srv/old"})
+    assert (settings.keep_for, settings.archive_folder) == (timedelta(days=90), Path("/srv/old"))
 
 
 def test_a_child_gets_these_settings_and_no_others():

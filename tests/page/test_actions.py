@@ -88,7 +88,8 @@ def test_what_is_being_created_is_noted(house, person):
 
 
 def test_a_job_is_retried(house, person, mixed):
-    """A failed job gets a new attempt; one that owns an instance loses it first."""
+    """A failed job gets a new attempt; one that owns an instance loses it first, and the question says so."""
+    assert "1 instance that a failed attempt still owns" in ask(person, f"/jobs/{mixed[1]}/retry")[0]
     assert do(person, f"/jobs/{mixed[0]}/retry") == "1 job waits for a new attempt."
     assert do(person, f"/jobs/{mixed[1]}/retry") == "1 instance is deleted first, then follows a new attempt."
     assert states(house, "mixed") == {"queued": 1, "running": 1, "deleting": 1}
@@ -127,6 +128,8 @@ def test_a_retry_that_would_be_refused_says_so_before(house, person):
     words, form = ask(person, f"/jobs/{job.id}/retry")
     assert "late-1: its fleet" in words
     assert "deadline has passed" in words
+    assert "None of these jobs can be retried as they are." in words
+    assert "nodewright retry late" in words
     assert form is None
     assert read_job(house.database, job.id).state is State.FAILED
 

@@ -4,7 +4,7 @@ from threading import Thread
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from jobs import house
+from jobs import house, overview
 from jobs.states import State
 from tests.support.fleets import ACCOUNT
 from tests.worker.conftest import BOOT
@@ -173,6 +173,27 @@ def test_a_loop_that_cannot_begin_tries_again(rig, lines):
     loop.prepare = prepare_late
     loop.run()
     assert len(tries) == 3
+
+
+def test_a_worker_is_there_while_its_loop_runs(rig):
+    """Each worker's loop says that it is there, and that it leaves."""
+    loop = prepared(rig)
+
+    def there():
+        with rig.database.read() as tx:
+            return [worker.name for worker in overview.system(tx).workers]
+
+    turn, seen = loop.turn, []
+
+    def turn_once():
+        wait = turn()
+        seen.append(there())
+        loop.stop()
+        return wait
+
+    loop.turn = turn_once
+    loop.run()
+    assert (seen, there()) == ([["worker-1"]], [])
 
 
 @pytest.mark.parametrize("headers", ["all", "limit-only", "none"])
