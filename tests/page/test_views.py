@@ -158,6 +158,12 @@ def test_the_morning_after_one_page_says_what_failed_and_what_to_do(look, mornin
     assert "Choose a larger plan" in failures
 
 
+def test_a_fleet_under_way_says_when_it_is_done(look, under_way, morning_after_too):
+    """While jobs wait or boot the page says when all would run; of what has settled it says nothing."""
+    assert re.search(r"All run in about \d min, if nothing else comes", look.read(FLEET, ref=under_way))
+    assert "All run in" not in look.read(FLEET, ref=morning_after_too)
+
+
 def test_failures_are_retried_from_where_they_are_read(look, morning_after):
     """Each group has a button that retries exactly its jobs; another one retries all."""
     forms = _forms(look.markup(FLEET, ref=morning_after))
@@ -339,6 +345,7 @@ def test_where_nothing_happens_nothing_is_sent(look, morning_after):
 
 def test_while_a_fleet_comes_up_little_is_sent(look, under_way):
     """When one of 500 jobs moves, its own part of the timeline is sent again, and not the other 450 lines."""
+    look.clock.advance(1)  # not at a round moment, at which the picture is drawn anew
     before = look.show(FLEET, ref=under_way)
     look.clock.advance(1)
     booting = look.deps.service.jobs(TENANT, limit=1000)
