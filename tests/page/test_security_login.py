@@ -94,6 +94,14 @@ def test_a_name_that_only_resolves_to_this_machine_reads_nothing(own):
         assert own.person("http://rebound.example:8420").look(path).status_code == 303, path
 
 
+def test_what_a_proxy_brings_is_no_reason_to_trust_it_with_streams_or_metrics(own):
+    """A proxy may put its own name for the service into ``Host``: then strangers would ask for a loopback name."""
+    stranger = own.person(OWN_MACHINE)
+    assert stranger.look("/metrics").status_code == 200
+    for path in ("/live/system", "/metrics"):
+        assert stranger.look(path, x_forwarded_for="203.0.113.9").status_code in {303, 401}, path
+
+
 def test_a_script_reads_pages_by_its_key_and_gets_no_session(house):
     """A bearer key opens the pages, without a cookie; a wrong one does not, and neither does HTTP Basic any more."""
     script = house.person()
