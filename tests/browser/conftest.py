@@ -1,5 +1,6 @@
 """The real processes of one installation, a real Chromium, and tabs that hold everything against the page."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from playwright.sync_api import expect
 
 from tests.browser import chromium
 from tests.browser.acts import log_in
-from tests.browser.looking import Tab
+from tests.browser.looking import SCREENSHOTS, Tab
 from tests.browser.stage import mend, staged
 
 
@@ -47,7 +48,8 @@ def client(stage):
 
 @pytest.fixture(scope="session")
 def browser():
-    """The browser."""
+    """The browser; its pictures of an earlier run are gone."""
+    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
     with chromium.chromium() as found:
         yield found
 

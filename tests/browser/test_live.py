@@ -71,7 +71,7 @@ def test_lost_and_regained(tab, rig, client):
     expect(row(page, "lost-0001")).to_contain_text("running")
     rig.processes["service"].kill()
     note = page.get_by_text(re.compile("connection.*lost", re.IGNORECASE))
-    expect(note).to_be_visible()
+    expect(note).to_be_in_viewport()
     tab.keep("lost")
     expect(row(page, "lost-0001")).to_contain_text("running")
     rig.processes["service"].start()
