@@ -39,19 +39,6 @@ _LONGER: Final = 2.0
 _PHASES: Final = ("running", "booting", "creating", "waiting", "failed", "ended")
 """From the bottom of the picture up."""
 _AT_WORK: Final = frozenset({*PENDING, State.DELETING})
-_HOLDING_UP: Final = frozenset(
-    {
-        "no_worker",
-        "paused",
-        "unauthorized",
-        "missing_scope",
-        "account_limit",
-        "api_failing",
-        "token_refused",
-        "parked",
-    }
-)
-"""Alarms that say why a fleet does not go on."""
 _CANCELLABLE: Final = (*telling.KINDS["waiting"], State.CREATING, State.UNCERTAIN)
 
 
@@ -110,7 +97,7 @@ def _standing(
     """Return how the fleet stands, what holds it up, what failed, and what can be done."""
     alarms = () if status is None else status.alarms
     return {
-        "alarms": [alarm for alarm in alarms if alarm.code in _HOLDING_UP],
+        "alarms": [alarm for alarm in alarms if alarm.code in telling.HOLDING_UP],
         "sentence": telling.state_of(fleet),
         "reason_line": because(groups),
         "outlook": telling.outlook_of(left),

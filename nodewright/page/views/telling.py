@@ -30,6 +30,19 @@ MEANT: Final[Mapping[str, str]] = {
 }
 """How a legend names the kinds."""
 KIND_OF: Final = {state.value: kind for kind, states in KINDS.items() for state in states}
+HOLDING_UP: Final = frozenset(
+    {
+        "no_worker",
+        "paused",
+        "unauthorized",
+        "missing_scope",
+        "account_limit",
+        "api_failing",
+        "token_refused",
+        "parked",
+    }
+)
+"""Alarms that say why a fleet does not go on."""
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86_400
