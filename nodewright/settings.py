@@ -18,7 +18,6 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from jobs.requests import seconds_of
 from nodewright.failures import BadInput
 
 DEFAULT_PORT: Final = 8480
@@ -86,8 +85,15 @@ def _reach(value: str) -> str:
     return value.lower()
 
 
+def _seconds(value: str) -> int:
+    # Only here: the client reads settings too, and works beside a package `jobs` that is somebody else's.
+    from jobs.requests import seconds_of  # noqa: PLC0415
+
+    return seconds_of(value)
+
+
 def _keep(value: str) -> str:
-    if seconds_of(value) < _SHORTEST_KEEP:
+    if _seconds(value) < _SHORTEST_KEEP:
         raise ValueError("less than a day")
     return value
 
@@ -338,7 +344,7 @@ class Settings(BaseSettings):
     @property
     def keep_for(self) -> timedelta | None:
         """``NODEWRIGHT_KEEP``; None: for ever."""
-        return None if self.keep is None else timedelta(seconds=seconds_of(self.keep))
+        return None if self.keep is None else timedelta(seconds=_seconds(self.keep))
 
     @property
     def archive_folder(self) -> Path | None:
