@@ -73,7 +73,7 @@ _DIRECT: Final = (
 )
 _DERIVED: Final = (
     *("tenant_id", "account_id", "parked_at", "error_code", "error_reason", "error_field"),
-    *("spent_microusd", "wasted_microusd"),
+    *("spent_microusd", "wasted_microusd", "group_index"),
 )
 """What a job's row says by way of something else."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
@@ -10,6 +10,7 @@ from jobs.keys import Principal
 from nodewright.service.problems import Problem
 from nodewright.settings import LOOPBACK
 
+_BY_A_PROXY: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 Authenticate = Callable[[str], Principal | None]
 
 
@@ -40,8 +41,10 @@ def _person(request: Request) -> Principal | None:
 
 def is_own_machine(request: Request) -> bool:
     """Whether somebody at a local stack's own machine asks: reading needs no key there."""
-    # A name that merely resolves to loopback (DNS rebinding) would let any web page read this one.
-    return request.app.state.deps.local and request.url.hostname in LOOPBACK
+    # A name that merely resolves to loopback (DNS rebinding) would let any web page read this one; and whom a proxy
+    # on this machine brings is somewhere else.
+    brought = any(name in request.headers for name in _BY_A_PROXY)
+    return request.app.state.deps.local and request.url.hostname in LOOPBACK and not brought
 
 
 def _known(request: Request, key: str, scheme: str) -> Principal:

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -82,7 +82,7 @@ async def stream_events(
     with ExitStack() as held:
         held.enter_context(place(deps.streams, key.key_id, "ask for the fleet now and then instead"))
         held.enter_context(pulse.joined())
-        return EventStream(_lines(feed, first, deps, pulse), held.pop_all())
+        return EventStream(lines(feed, first, deps, pulse), held.pop_all())
 
 
 @contextmanager
@@ -110,20 +110,30 @@ def _unknown(text: str) -> Problem:
     return refused_parameters([bad_parameter("Last-Event-ID", message, remedy, value=text)])
 
 
-async def _lines(feed: FleetFeed, batch: Batch, deps: ServiceDeps, pulse: Pulse[Look]) -> AsyncIterator[str]:
-    ends, turn = time.monotonic() + deps.stream_seconds, -1
+async def lines(
+    feed: FleetFeed,
+    batch: Batch,
+    deps: ServiceDeps,
+    pulse: Pulse[Look],
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[str]:
+    """Yield what a stream says, from ``batch`` on."""
+    spoke, turn = clock(), -1
+    ends = spoke + deps.stream_seconds
     yield f"retry: {RETRY_SECONDS * 1000}\n\n"
-    while time.monotonic() < ends and not deps.closing():
+    while clock() < ends and not deps.closing():
         if batch.events:
             yield "".join(_message("job", event.to_json(), event.id) for event in batch.events)
+            spoke = clock()
+        elif clock() - spoke >= BEAT_SECONDS:  # though others' fleets may have kept it awake
+            yield STILL_HERE
+            spoke = clock()
         if batch.ended is not None:
             yield _message("end", {"fleet": batch.ended.to_json()})
             return
         try:
             if not batch.events:  # else there may be more, or the fleet has ended by them
-                seen, turn = turn, await pulse.wait(turn, min(BEAT_SECONDS, ends - time.monotonic()))
-                if turn == seen:
-                    yield STILL_HERE
+                turn = await pulse.wait(turn, min(spoke + BEAT_SECONDS, ends) - clock())
             batch = await _next(feed, pulse.answer)
         except OperationalError:
             return  # the client resumes once the database is back

@@ -1,5 +1,6 @@
 """A fleet's events over HTTP: the stream itself, its resumption and its bounds."""
 
+import asyncio
 import json
 import threading
 
@@ -7,7 +8,12 @@ import httpx
 import pytest
 
 from nodewright import Client
+from nodewright.service.events import BEAT_SECONDS, STILL_HERE, lines
 from nodewright.service.guards import RateLimiter, Streams
+from nodewright.service.pulse import Pulse
+from nodewright.wiring import TENANT
+from tests.support.fleets import submit
+from tests.support.listening import Ticks
 
 
 def messages(response):
@@ -107,6 +113,28 @@ def test_streams_are_bounded(served, http, document):
             return
         threading.Event().wait(0.1)
     raise AssertionError("the closed stream kept its place")
+
+
+def test_a_quiet_stream_says_that_it_is_still_there(site):
+    """A fleet in which nothing happens is not silent for longer than others take for dead, however busy others are."""
+    service, database = site.deps.service, site.database
+    submit(database, name="quiet")
+
+    async def scene():
+        ticks = Ticks()
+        pulse = Pulse(service.lookout.look, lambda: 0.5, closing=lambda: False, sleep=ticks.sleep)
+        feed = service.feed("quiet", TENANT)
+        said = lines(feed, feed.poll(), site.deps, pulse, ticks.monotonic)
+        with pulse.joined():
+            assert (await anext(said)).startswith("retry: ")
+            assert "validated" in await anext(said)
+            heard = asyncio.create_task(anext(said))
+            for number in range(3):
+                submit(database, name=f"busy{number}")
+                await ticks.pass_by(BEAT_SECONDS / 2)
+            assert await asyncio.wait_for(heard, 20) == STILL_HERE
+
+    asyncio.run(scene())
 
 
 def test_one_key_cannot_hold_all_streams():

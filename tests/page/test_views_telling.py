@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from jobs.admission import CREATE
+from jobs.estimate import Estimate
 from jobs.overview import Burst, Pace
 from jobs.states import State
 from jobs.views import ErrorView, FleetView, JobView, WindowView
@@ -169,6 +170,26 @@ def test_what_waits_has_an_end(waiting, words):
     assert words in (telling.pace_of(replace(FLEET, states={"queued": waiting}), [VIEW]) or "")
     assert telling.pace_of(replace(FLEET, states={"running": waiting}), [VIEW]) is None
     assert telling.pace_of(replace(FLEET, states={"queued": waiting}), []) is None
+
+
+def test_what_is_under_way_has_an_end():
+    """An estimate is a sentence that names what it rests on; what is held up has none."""
+    left = Estimate(
+        jobs_ahead=0,
+        creates_per_minute=80.0,
+        boot_seconds=40.0,
+        boot_seconds_known=True,
+        last_create_seconds=150.0,
+        all_running_seconds=190.0,
+    )
+
+    assert telling.outlook_of(left) == (
+        "All run in about 3 min, if nothing else comes and nothing fails; the limit is 80 creates a minute."
+    )
+    assert "12 jobs of others wait before it" in (telling.outlook_of(replace(left, jobs_ahead=12)) or "")
+    assert "limit" not in (telling.outlook_of(replace(left, last_create_seconds=0.0)) or "")
+    assert telling.outlook_of(replace(left, holds=("paused",))) is None
+    assert telling.outlook_of(None) is None
 
 
 def test_a_window_says_when_more_may_go():

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from jobs import overview
+from jobs import outlook, overview
+from jobs.estimate import Estimate
 from jobs.history import History, Moment
 from jobs.listing import JobFilter
 from jobs.overview import FailureGroup, Span
@@ -38,19 +39,6 @@ _LONGER: Final = 2.0
 _PHASES: Final = ("running", "booting", "creating", "waiting", "failed", "ended")
 """From the bottom of the picture up."""
 _AT_WORK: Final = frozenset({*PENDING, State.DELETING})
-_HOLDING_UP: Final = frozenset(
-    {
-        "no_worker",
-        "paused",
-        "unauthorized",
-        "missing_scope",
-        "account_limit",
-        "api_failing",
-        "token_refused",
-        "parked",
-    }
-)
-"""Alarms that say why a fleet does not go on."""
 _CANCELLABLE: Final = (*telling.KINDS["waiting"], State.CREATING, State.UNCERTAIN)
 
 
@@ -78,6 +66,7 @@ def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
     with deps.service.reading() as tx:
         groups = overview.failures(tx, fleet.id)
         past = overview.history(tx, fleet.id, POINTS)
+        found = outlook.outlook(tx, fleet) if busy else None
         lines = overview.spans(tx, fleet.id, limit=LINES, after=begin)
         now = tx.now
     span = history_scale(past, busy=busy)
@@ -85,7 +74,7 @@ def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
         "fleet": fleet,
         "here": _here(fleet),
         "whole": sum(fleet.states.values()),
-        **_standing(fleet, groups, status),
+        **_standing(fleet, groups, status, None if found is None else found.estimate),
         **_past(past, span),
         **_pages(fleet, begin, len(lines)),
         **table,
@@ -102,15 +91,16 @@ def _count(fleet: FleetView, states: Iterable[State]) -> int:
     return sum(fleet.states.get(state, 0) for state in states)
 
 
-def _standing(fleet: FleetView, groups: Sequence[FailureGroup], status: Status | None) -> dict[str, Any]:
+def _standing(
+    fleet: FleetView, groups: Sequence[FailureGroup], status: Status | None, left: Estimate | None
+) -> dict[str, Any]:
     """Return how the fleet stands, what holds it up, what failed, and what can be done."""
     alarms = () if status is None else status.alarms
-    windows = () if status is None else status.windows
     return {
-        "alarms": [alarm for alarm in alarms if alarm.code in _HOLDING_UP],
+        "alarms": [alarm for alarm in alarms if alarm.code in telling.HOLDING_UP],
         "sentence": telling.state_of(fleet),
         "reason_line": because(groups),
-        "pace": None if fleet.held_at else telling.pace_of(fleet, windows),
+        "outlook": telling.outlook_of(left),
         "causes": [Cause(group, listing(fleet, group)) for group in groups],
         "waiting": _count(fleet, telling.KINDS["waiting"]),
         "cancellable": _count(fleet, _CANCELLABLE),

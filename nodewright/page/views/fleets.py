@@ -29,6 +29,7 @@ def show_fleets(deps: ServiceDeps, asked: Asked) -> Shown:
     with deps.service.reading() as tx:
         reasons = _reasons(tx, shown)
         now = tx.now
+    held_up = any(alarm.code in telling.HOLDING_UP for alarm in status.alarms)
     older = link("/", after=shown[-1].id) if len(found) > PAGE else None
     return Shown(
         "Fleets",
@@ -40,8 +41,7 @@ def show_fleets(deps: ServiceDeps, asked: Asked) -> Shown:
             reasons=reasons,
             alarms=status.alarms,
             sentences={fleet.id: telling.state_of(fleet) for fleet in shown},
-            paces={fleet.id: telling.pace_of(fleet, status.windows) for fleet in shown},
-            hourly=sum(fleet.spend.hourly_microusd for fleet in shown),
+            paces={} if held_up else {fleet.id: telling.pace_of(fleet, status.windows) for fleet in shown},
             newest=link("/") if after else None,
             older=older,
         ),

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from jobs.admission import CREATE
+from jobs.estimate import Estimate
 from jobs.states import State
 from jobs.views import FleetView, JobView, WindowView
 
@@ -29,6 +30,19 @@ MEANT: Final[Mapping[str, str]] = {
 }
 """How a legend names the kinds."""
 KIND_OF: Final = {state.value: kind for kind, states in KINDS.items() for state in states}
+HOLDING_UP: Final = frozenset(
+    {
+        "no_worker",
+        "paused",
+        "unauthorized",
+        "missing_scope",
+        "account_limit",
+        "api_failing",
+        "token_refused",
+        "parked",
+    }
+)
+"""Alarms that say why a fleet does not go on."""
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86_400
@@ -191,6 +205,20 @@ def pace_of(fleet: FleetView, windows: Sequence[WindowView]) -> str | None:
         return None
     sent = f"the last one is sent in {_roughly(waiting / rate)}, if nothing else waits"
     return f"At the limit of {rate:.0f} creates a minute {sent}."
+
+
+def outlook_of(found: Estimate | None) -> str | None:
+    """Return when a fleet is done, if all goes well; None: nothing is under way, or it is held up."""
+    if found is None or found.holds:
+        return None
+    words = (
+        f"All run in {_roughly(found.all_running_seconds / _MINUTE)}, if nothing else comes and nothing fails"
+    )
+    if found.last_create_seconds and found.creates_per_minute is not None:
+        words += f"; the limit is {found.creates_per_minute:.0f} creates a minute"
+    if found.jobs_ahead:
+        words += f", and {counted(found.jobs_ahead, 'job of others waits', 'jobs of others wait')} before it"
+    return f"{words}."
 
 
 def _roughly(minutes: float) -> str:
