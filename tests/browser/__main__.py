@@ -31,14 +31,25 @@ def main() -> int:
             ("job", f"/jobs/{stuck.id}", {}),
         ):
             _take(browser, rig.url("service"), name, path, **more)
+        _take(
+            browser,
+            rig.url("service"),
+            "timeline",
+            f"/fleets/{fleet.id}",
+            at="[data-part=timeline-3]",
+            viewport={**DESKTOP, "height": 700},
+        )
     return 0 if fleet.states == {"running": 197, "failed": 3} else 1
 
 
-def _take(browser, url, name, path, **more):
+def _take(browser, url, name, path, *, at=None, **more):
+    """Keep what is to be seen of a page; ``at``: what the window is scrolled to."""
     tab = Tab(browser, url, **more)
     log_in(tab.page)
     tab.page.goto(path)
     expect(part(tab.page, "state")).to_contain_text("failed")
+    if at:
+        tab.page.locator(at).scroll_into_view_if_needed()
     target = IMAGES / f"{name}.png"
     tab.page.screenshot(path=target)
     print(f"{target.relative_to(Path.cwd())}: {target.stat().st_size / 1000:.0f} kB")
