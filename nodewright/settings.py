@@ -86,8 +86,7 @@ def _reach(value: str) -> str:
 
 
 def _seconds(value: str) -> int:
-    # Only here: the client reads settings too, and works beside a package `jobs` that is somebody else's.
-    from jobs.requests import seconds_of  # noqa: PLC0415
+    from jobs.requests import seconds_of  # noqa: PLC0415 - the client reads settings beside another's `jobs`
 
     return seconds_of(value)
 
