@@ -1,4 +1,4 @@
-"""What the script adds and must not do: all of a page is chosen at once, keys lead on, and no button becomes another."""
+"""What the script adds and must not do: all of a page is chosen at once, keys lead on, buttons stay themselves."""
 
 import re
 
