@@ -73,6 +73,10 @@ docs: $(READY) ## write the generated parts of docs/ again (states, settings, co
 
 ##@ Now and then
 
+.PHONY: browser
+browser: $(BROWSER) ## look at the page in a real Chromium (CHROMIUM=/path names it); keeps build/screenshots/
+	$(BIN)/python -m pytest tests/browser $(ARGS)
+
 .PHONY: explore
 explore: $(READY) ## crash the real engine before every effect, two deep, against every outcome of the API
 	$(BIN)/python -m tests.explorer $(ARGS)

@@ -110,11 +110,16 @@ class Watch:
         return self._engine.pace.boot_timeout if own is None else timedelta(seconds=own)
 
     def _time_out(self, tx: Transaction, job: JobRecord, instance: Instance | None) -> None:
-        status = "not listed" if instance is None else instance.status
-        words = f"not running {self._boot_timeout(job)} after its create; the API says {status}"
+        status = "does not list it" if instance is None else f"says {instance.status}"
+        words = f"Not up {_length(self._boot_timeout(job))} after its create; the API {status}"
         transitions.lost(
             tx, job, Event.BOOT_TIMED_OUT, Reason("boot_timeout", words), actor=self._engine.actor
         )
+
+
+def _length(time: timedelta) -> str:
+    minutes, seconds = divmod(round(time.total_seconds()), 60)
+    return " ".join(f"{count} {unit}" for count, unit in ((minutes, "min"), (seconds, "s")) if count)
 
 
 def _ages(created: Sequence[JobRecord], now: datetime) -> list[float]:

@@ -377,6 +377,9 @@ class Machine:
         twist, world = TWISTS[self.schedule.world], self.schedule.world
         if world.startswith("fallback"):
             self.spec |= {"region": ["us-east", "eu-central"]}
+        if world != "stuck" and any(fault["action"] == "boot_stuck" for fault in self.schedule.extra):
+            # Half an hour of looks at an instance that does not boot shows no more than a minute of them.
+            self.spec |= {"boot_timeout": 60}
         if world.startswith("intake") or world == "lost_key":
             twist.start(self)
         with self.quietly():

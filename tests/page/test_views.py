@@ -150,11 +150,9 @@ def test_the_morning_after_one_page_says_what_failed_and_what_to_do(look, mornin
     assert "197 of 200 run, 3 failed." in state
     for cause in ("1 not up in time", "1 with an image larger than the disk", "1 whose label is taken"):
         assert cause in state
-    for code, reason, _ in (TOO_LARGE, NEVER_UP, TAKEN):
-        assert f"1 job: {reason}" in failures
+    for label, (code, reason, _) in {"web-0037": TOO_LARGE, "web-0038": NEVER_UP, "web-0121": TAKEN}.items():
+        assert f"{label} : {reason}" in failures
         assert code in failures
-    for label in ("web-0037", "web-0038", "web-0121"):
-        assert label in failures
     assert failures.count("What to do:") == 3
     assert "Choose a larger plan" in failures
 

@@ -248,3 +248,11 @@ def test_a_query_may_hold_anything():
     assert filters.position_in(query, "line") == 501
     assert filters.state_in(query) is State.RUNNING
     assert filters.text_in(filters.QueryParams("q=" + "x" * 999), "q") == "x" * 128
+
+
+def test_a_field_is_not_said_twice():
+    """Where the field stands beside the API's words, its name at their end goes; other words are left alone."""
+    assert telling.without("No room. (region)", "region") == "No room."
+    assert telling.without("No room. (region)", "image") == "No room. (region)"
+    assert telling.without("No room.", None) == "No room."
+    assert telling.without(None, "region") is None

@@ -112,7 +112,7 @@ def test_a_fleets_own_boot_timeout(rig):
     assert (rig.state(mine), rig.state(other)) == (State.FAILED, State.BOOTING)
     job = job_columns(rig.database, mine)
     assert job["error_code"] == "boot_timeout"
-    assert "not running 0:02:00 after its create" in job["error_reason"]
+    assert "Not up 2 min after its create" in job["error_reason"]
     assert timedelta(minutes=2) < rig.engine.pace.boot_timeout
 
 

@@ -105,4 +105,4 @@ def test_an_instance_that_is_not_listed_times_out_too(rig):
     rig.do(Watch(rig.engine))
     rig.clock.advance(61)
     rig.do(Watch(rig.engine))
-    assert "not listed" in rig.row(rig.only()).error_reason
+    assert "the API does not list it" in rig.row(rig.only()).error_reason

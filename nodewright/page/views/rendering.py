@@ -31,6 +31,7 @@ def environment() -> Environment:
         "usd": telling.usd,
         "counted": telling.counted,
         "listed": telling.listed,
+        "without": telling.without,
         "kind": telling.KIND_OF.__getitem__,
         "kinds": telling.kinds_of,
         "number": _number,

@@ -98,6 +98,11 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"1 {one}" if count == 1 else f"{count:,} {many or one + 's'}"
 
 
+def without(reason: str | None, field: str | None) -> str | None:
+    """Return the API's words without the field at their end, where it is named beside them."""
+    return reason.removesuffix(f" ({field})") if reason and field else reason
+
+
 def listed(items: Sequence[str]) -> str:
     """Return ``a``, ``a and b``, ``a, b and c``."""
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items)
