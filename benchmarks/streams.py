@@ -49,6 +49,7 @@ class Listeners:
     received: int = 0
     ended: int = 0
     open: int = 0
+    refused: list[str] = field(default_factory=list)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.AbstractEventLoop | None = None
 
@@ -75,7 +76,7 @@ class Listeners:
             writer.write("\r\n".join([*lines, "", ""]).encode())
             status = await reader.readline()
             if b" 200 " not in status:
-                raise RuntimeError(f"{path}: {status!r}")
+                self.refused.append(status.decode().strip())
             self.open += 1
             while chunk := await reader.read(65_536):
                 self.received += len(chunk)
@@ -92,8 +93,10 @@ def listening(url: str, requests: Sequence[tuple[str, Headers]]) -> Iterator[Lis
     thread.start()
     deadline = time.monotonic() + OPEN_SECONDS
     while found.open < len(requests):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{found.open} of {len(requests)} streams are open")
+        if time.monotonic() > deadline or found.refused:
+            raise RuntimeError(
+                f"{found.open} of {len(requests)} streams are open; refused: {found.refused[:3]}"
+            )
         time.sleep(0.05)
     try:
         yield found

@@ -10,7 +10,14 @@ from jobs.keys import Principal
 from nodewright.service.problems import Problem
 from nodewright.settings import LOOPBACK
 
-_BY_A_PROXY: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_BY_A_PROXY: Final = (
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+)
 Authenticate = Callable[[str], Principal | None]
 
 

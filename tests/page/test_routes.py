@@ -125,7 +125,9 @@ def test_a_database_that_is_away_is_a_page(house, tmp_path):
         assert "no-such-folder" not in answer.text
 
 
-@pytest.mark.parametrize("name", ["forwarded", "via", "x_forwarded_for", "x_forwarded_host", "x_real_ip"])
+@pytest.mark.parametrize(
+    "name", ["forwarded", "via", "x_forwarded_for", "x_forwarded_host", "x_forwarded_proto", "x_real_ip"]
+)
 def test_whom_a_proxy_brings_is_not_at_this_machine(house, name):
     """A local stack is open to its own machine; what a proxy there passes on from elsewhere needs a login."""
     person = house.person(OWN_MACHINE, deps=replace(house.deps, local=True))

@@ -180,7 +180,7 @@ def test_a_link_does_nothing(scene):
     for path, url, _ in scene.ways():
         for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"):
             query = {"csrf": token, "confirmed": "1"}
-            answer = person.runner.run(person.client.request(method, url, params=query))
+            answer = person.ask(method, url, params=query)
             assert answer.status_code in {303, 404, 405}, (path, method)
     assert scene.house.rows() == before
     assert person.token() == token
@@ -239,7 +239,7 @@ def test_a_body_that_is_no_form_is_refused(scene):
     ]
     for content, kind, status in bodies:
         head = {"content-type": kind, "origin": PLAIN}
-        answer = person.runner.run(person.client.post("/jobs/cancel", content=content, headers=head))
+        answer = person.ask("POST", "/jobs/cancel", content=content, headers=head)
         assert answer.status_code == status, (kind, content[:200])
     assert scene.house.rows() == before
 

@@ -1,4 +1,3 @@
-import asyncio
 import re
 from html import unescape
 from urllib.parse import quote
@@ -112,7 +111,7 @@ def test_every_answer_says_how_it_may_be_used(house, hostile):
     answers["done"] = person.act("/jobs/retry", {"job": job})
     answers["refused"] = person.post("/pause", {})
     answers["wrong key"] = stranger.log_in("wrong")
-    answers["wrong method"] = person.runner.run(person.client.delete("/jobs"))
+    answers["wrong method"] = person.ask("DELETE", "/jobs")
     for where, answer in answers.items():
         check_headers(answer, where)
     assert answers["/nowhere"].status_code == 404
@@ -249,22 +248,16 @@ def test_streams_are_for_those_who_may_see_the_page(house, hostile):
     house.tenant("intruder")
     stranger, intruder = house.person(), house.entrant("read", tenant="intruder")
 
-    def refused(person, path, **headers):
-        """Return how an answer began; one that goes on for ever fails here."""
-        asked = person.client.get(f"/live{path}", headers=headers)
-        return person.runner.run(asyncio.wait_for(asked, 20)).status_code
-
     for path in paths(fleet, job):
-        assert refused(stranger, path) in {303, 401}, path
+        assert stranger.look(f"/live{path}").status_code in {303, 401}, path
     for path in (f"/fleets/{fleet}", f"/jobs/{job}"):
-        assert refused(intruder, path) == 404, path
+        assert intruder.look(f"/live{path}").status_code == 404, path
 
 
 def test_a_stream_of_a_local_stack_is_not_for_other_names(tmp_path):
     """What holds for its pages holds for what they change by."""
     own = House(tmp_path, local=True)
     for path in ("/", "/jobs", "/system"):
-        person = own.person(OWN_MACHINE)
-        asked = person.client.get(f"/live{path}", headers={"host": "rebound.example"})
-        assert person.runner.run(asyncio.wait_for(asked, 20)).status_code in {303, 401}
+        answer = own.person(OWN_MACHINE).look(f"/live{path}", host="rebound.example")
+        assert answer.status_code in {303, 401}, path
     own.close()

@@ -27,6 +27,7 @@ from tests.support.fleets import ACCOUNT, PARTS, TENANT, make_service, move_in
 PLAIN: Final = "http://nodewright.example:8420"
 TLS: Final = "https://nodewright.example"
 OWN_MACHINE: Final = "http://127.0.0.1:8420"
+PATIENCE: Final = 60.0
 SETTINGS_KEY: Final = "the-key-that-the-settings-give"
 _KEPT: Final = (fleets, jobs, job_events, accounts, installation)
 
@@ -175,7 +176,12 @@ class Person:
 
     def look(self, path: str, **headers: str) -> Any:
         """Open a page; redirects are not followed."""
-        return self.runner.run(self.client.get(path, headers=_head(headers)))
+        return self.ask("GET", path, headers=_head(headers))
+
+    def ask(self, method: str, path: str, **more: Any) -> Any:
+        """Send any request. An answer that goes on for ever, as a stream's, fails."""
+        asked = self.client.request(method, path, **more)
+        return self.runner.run(asyncio.wait_for(asked, PATIENCE))
 
     def forms(self, path: str) -> list[Form]:
         """Return the forms that change something on a page."""
@@ -200,7 +206,7 @@ class Person:
         said = {} if origin is None else {"origin": origin or self.url}
         pairs = fields.items() if isinstance(fields, dict) else fields
         head = {"content-type": "application/x-www-form-urlencoded", **said, **_head(headers)}
-        return self.runner.run(self.client.post(path, content=urlencode(list(pairs)), headers=head))
+        return self.ask("POST", path, content=urlencode(list(pairs)), headers=head)
 
     def act(self, path: str, fields: Any = (), **options: Any) -> Any:
         """Send an action as the page's form would, confirmed."""
