@@ -176,7 +176,7 @@ def test_a_loop_that_cannot_begin_tries_again(rig, lines):
 
 
 def test_a_worker_is_there_while_its_loop_runs(rig):
-    """Each worker's loop says that it is there, and that it leaves."""
+    """Each worker's loop says that it is there; ended in good order, the worker is not there any more."""
     loop = prepared(rig)
 
     def there():
@@ -193,6 +193,7 @@ def test_a_worker_is_there_while_its_loop_runs(rig):
 
     loop.turn = turn_once
     loop.run()
+    loop.leave()
     assert (seen, there()) == ([["worker-1"]], [])
 
 
