@@ -3,9 +3,9 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-VENV   := .venv
-BIN    := $(VENV)/bin
-READY  := $(VENV)/.ready
+VENV    := .venv
+BIN     := $(VENV)/bin
+READY   := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
 # Test processes: one per core, but not more than eight, because each starts servers of its own.
 JOBS   ?= auto --maxprocesses=8
