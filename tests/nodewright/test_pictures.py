@@ -156,6 +156,20 @@ def test_every_state_has_a_cell(counts, width):
     assert set(found) == set(counts)
 
 
+def test_small_states_take_their_cells_from_the_large():
+    """Where every state has a cell the largest one gives way, so that all of them fit."""
+    counts = {"running": 1000, "failed": 1, "booting": 1, "queued": 1}
+    assert cells(counts, 1003, 4) == dict.fromkeys(counts, 1)
+    assert sum(cells(counts, 1003, 7).values()) == 7
+
+
+def test_more_fleets_than_lines():
+    """Of more fleets than the terminal has lines for the first ones are shown, and how many more there are is said."""
+    picture = drawn(*(at_work(f"web-{number}") for number in range(50)))
+    assert "50 fleets" in picture[0]
+    assert "… 18 more" in [line.strip() for line in picture]
+
+
 def test_the_countdown_goes_on_between_two_answers():
     """An outlook grows older: what was 6 s then is 4 s two seconds later, and never less than nothing."""
     assert rate_words(RATE, 2.0) == "18 of 20 in this window, next opens in 4 s"
