@@ -521,7 +521,7 @@ class Service:
 
     def fleets(self, tenant: str, *, limit: int = 100, after: str | None = None) -> list[FleetView]:
         """Return fleets, newest first; those older than the fleet ``after``. Raises NotFound for an unknown one."""
-        last = self._fleet_id(after, tenant)
+        last = None if after is None else self.fleet_id(after, tenant)
         with self._database.read() as tx:
             return queries.list_fleets(tx, tenant=tenant, limit=limit, after=last)
 
@@ -539,7 +539,7 @@ class Service:
         ``fleet`` is an id or a name. Raises NotFound for an unknown one.
         """
         if fleet is not None:
-            where = replace(where, fleet_id=self._fleet_id(fleet, tenant))
+            where = replace(where, fleet_id=self.fleet_id(fleet, tenant))
         with self._database.read() as tx:
             return listing.list_jobs(tx, tenant=tenant, where=where, limit=limit, after=after)
 
@@ -568,15 +568,6 @@ class Service:
             if view is None:
                 raise NotFound(f"there is no job {job_id!r}")
             return queries.job_detail(tx, view)
-
-    def _fleet_id(self, ref: str | None, tenant: str) -> str | None:
-        if ref is None:
-            return None
-        with self._database.read() as tx:
-            found = queries.find_fleet_id(tx, ref, tenant=tenant)
-        if found is None:
-            raise NotFound(f"there is no fleet {ref!r}")
-        return found
 
     def status(self, tenant: str | None = None) -> Status:
         """Return alarms, windows, catalog and counts: the tenant's part, or (None) of the whole installation.
@@ -613,15 +604,15 @@ class Service:
 
     def failures(self, ref: str, tenant: str) -> tuple[overview.FailureGroup, ...]:
         """Return why jobs of a fleet failed or were rejected. Raises NotFound."""
-        fleet_id = self._fleet_id(ref, tenant)
+        fleet_id = self.fleet_id(ref, tenant)
         with self._database.read() as tx:
-            return overview.failures(tx, str(fleet_id))
+            return overview.failures(tx, fleet_id)
 
     def groups(self, ref: str, tenant: str) -> tuple[GroupView, ...]:
         """Return the groups of a fleet's request. Raises NotFound."""
-        fleet_id = self._fleet_id(ref, tenant)
+        fleet_id = self.fleet_id(ref, tenant)
         with self._database.read() as tx:
-            return queries.fleet_groups(tx, str(fleet_id))
+            return queries.fleet_groups(tx, fleet_id)
 
     def catalog_state(self, tenant: str | None = None) -> str:
         """Return ``fresh``, ``stale``, ``none`` (not read yet) or ``failed`` (the first read failed)."""
@@ -717,7 +708,7 @@ class Service:
         """
         self._refuse_secrets(wish.secrets)
         scaler = Scaler(self._database, self._vault, self._guards, self._catalogs, self._dice)
-        fleet_id = self.fleet(ref, tenant).id
+        fleet_id = self.fleet_id(ref, tenant)
         with _known_jobs():
             done = _unless_taken(partial(scaler.scale, fleet_id, tenant, wish, actor=actor))
         if not wish.dry_run:
@@ -733,7 +724,7 @@ class Service:
 
     def _pick(self, ref: str, tenant: str, where: JobFilter, ids: tuple[str, ...] | None) -> Pick:
         named = None if ids is None else tuple(queries.as_id(one) or one for one in ids)
-        return Pick(tenant, replace(where, fleet_id=self.fleet(ref, tenant).id), named)
+        return Pick(tenant, replace(where, fleet_id=self.fleet_id(ref, tenant)), named)
 
     def _refuse_secrets(self, given: Sequence[Given]) -> None:
         if given and self._vault is None:
