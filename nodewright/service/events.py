@@ -19,7 +19,7 @@ from jobs.service import UnknownEvent
 from nodewright.service.access import Reader
 from nodewright.service.deps import Deps, ServiceDeps
 from nodewright.service.guards import Streams
-from nodewright.service.openapi import answers
+from nodewright.service.openapi import answers, streams
 from nodewright.service.problems import RETRY_SECONDS, Problem, bad_parameter, refused_parameters
 from nodewright.service.pulse import Pulse
 
@@ -152,20 +152,13 @@ def _message(event: str, content: dict[str, Any], event_id: int | None = None) -
 def install(router: APIRouter) -> None:
     """Put the route on ``router``."""
     documented = answers(None, 404)
-    documented["responses"][200] = {
-        "description": "The events.",
-        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
-    }
+    documented["responses"][200] = {"description": "The events.", "content": streams(MEDIA_TYPE)}
     documented["responses"][204] = {"description": "The fleet has ended, and nothing follows the event."}
     router.add_api_route(
         "/fleets/{ref}/events",
         stream_events,
         methods=["GET"],
         tags=["fleets"],
-        response_class=_Plain,
+        response_class=Response,  # with a media type it would be documented as a text
         **documented,
     )
-
-
-class _Plain(Response):
-    media_type = MEDIA_TYPE

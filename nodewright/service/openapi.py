@@ -10,12 +10,13 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from jobs.schema_of import fleet_schema
-from nodewright.answers import Problem
+from nodewright.answers import FleetEvent, OneFleet, Problem
 from nodewright.service.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
 _REF: Final = "#/components/schemas/"
 _DOCUMENT: Final = "FleetDocument"
+_STREAMED: Final = "StreamedEvent"
 _DEFINITION: Final = "#/$defs/"
 _OF_A_KEY: Final = (401, 403, 422, 429, 503)
 """What every route under /v1 may answer: no key, not its scope, a wrong parameter, too often, no database."""
@@ -67,6 +68,18 @@ def problem(code: int) -> dict[str, Any]:
     }
 
 
+def streams(media_type: str) -> dict[str, Any]:
+    """Return the documentation of a stream's content: OpenAPI 3.1 has no word for it, so the schema is one event's."""
+    return {media_type: {"schema": {"$ref": f"{_REF}{_STREAMED}"}}}
+
+
+def _streamed(event: str, model: type[BaseModel], *more: str) -> dict[str, Any]:
+    content = {"$ref": f"{_REF}{model.__name__}"}
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": content}
+    properties = {"event": {"const": event}, "data": data} | {name: {"type": "string"} for name in more}
+    return {"type": "object", "properties": properties, "required": ["event", "data", *more]}
+
+
 def takes_fleet() -> dict[str, Any]:
     """Return the documentation of a fleet document as body."""
     return takes({"$ref": f"{_REF}{_DOCUMENT}"})
@@ -92,7 +105,12 @@ def documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
         schemas = found["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        schemas[Problem.__name__] = _schema_of(Problem, schemas)
+        for model in (Problem, FleetEvent):
+            schemas[model.__name__] = _schema_of(model, schemas)
+        schemas[_STREAMED] = {
+            "description": "One server-sent event; its `data` is JSON.",
+            "oneOf": [_streamed("job", FleetEvent, "id"), _streamed("end", OneFleet)],
+        }
         schemas.update(_fleet_schemas())
         _ask_for_keys(found)
         return found

@@ -6,6 +6,7 @@ import threading
 
 import httpx
 import pytest
+from jsonschema_rs import Draft202012Validator
 
 from nodewright import Client
 from nodewright.service.events import BEAT_SECONDS, STILL_HERE, lines
@@ -54,6 +55,28 @@ def test_the_stream_tells_everything_and_ends(ended):
     ] * 3
     assert found[0][2]["id"] == found[0][0]
     assert found[-1][2]["fleet"]["states"] == {"cancelled": 3}
+
+
+def test_the_stream_is_as_documented(ended):
+    """Each message is one of those that the OpenAPI document tells of, and its data what the document says it is."""
+    components = ended.get("/openapi.json").json()["components"]
+    path = "/v1/fleets/{ref}/events"
+    answer = ended.get("/openapi.json").json()["paths"][path]["get"]["responses"]["200"]
+    whole = Draft202012Validator(
+        {**answer["content"]["text/event-stream"]["schema"], "components": components}
+    )
+    inside = {
+        kind["properties"]["event"]["const"]: Draft202012Validator(
+            {**kind["properties"]["data"]["contentSchema"], "components": components}
+        )
+        for kind in components["schemas"]["StreamedEvent"]["oneOf"]
+    }
+    for number, event, data in read(ended):
+        sent = {"id": number, "event": event, "data": json.dumps(data)}
+        whole.validate({name: value for name, value in sent.items() if value is not None})
+        inside[event].validate(data)
+    assert not whole.is_valid({"event": "job", "data": "{}"})
+    assert not inside["job"].is_valid({"id": "1"})
 
 
 def test_a_stream_is_resumed(ended):
