@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from itertools import product
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, func, select, text
+from sqlalchemy import and_, func, select, text
 
-from jobs import messages, spend, tallies, webhooks, windows
-from jobs.admission import GOING
+from jobs import messages, spend, tallies, waiting, webhooks, windows
 from jobs.database import Transaction
 from jobs.house import workers_seen
 from jobs.records import (
@@ -17,11 +15,9 @@ from jobs.records import (
     catalogs,
     chores,
     in_open_state,
-    in_state,
     installation,
     jobs,
     rate_windows,
-    tenants,
     tokens,
     webhook_deliveries,
 )
@@ -96,7 +92,7 @@ def gauges(tx: Transaction) -> Gauges:
     duties = select(chores.c.name, chores.c.error.is_not(None)).order_by(chores.c.name)
     return Gauges(
         now=tx.now,
-        oldest_waiting_at=_oldest_waiting(tx),
+        oldest_waiting_at=min((line.since for line in waiting.going(tx)), default=None),
         parked=_count(tx, jobs, and_(in_open_state(State.UNCERTAIN), jobs.c.parked_at.is_not(None))),
         hourly_microusd=spend.hourly(tx),
         windows=tuple(_windows(tx)),
@@ -124,40 +120,6 @@ def _count(tx: Transaction, table: Any, where: Any) -> int:  # noqa: ANN401 - SQ
 def _deliveries(tx: Transaction, state: str) -> int:
     # In the very words of the partial indexes: a bound value would hide from SQLite's planner that they serve.
     return _count(tx, webhook_deliveries, text(f"webhook_deliveries.state = '{state}'"))
-
-
-# Waiting -------------------------------------------------------------------------------------------------------------
-
-_READY: Final = and_(
-    jobs.c.account_id == bindparam("account"),
-    jobs.c.tenant_id == bindparam("tenant"),
-    in_state(State.QUEUED),
-    jobs.c.run_after.is_(None),
-    GOING,
-)
-_IN_ORDER: Final = (
-    select(jobs.c.priority, jobs.c.submitted_at).where(_READY).order_by(jobs.c.priority.desc(), jobs.c.id)
-)
-_FIRST: Final = _IN_ORDER.limit(1)
-_BELOW: Final = _IN_ORDER.where(jobs.c.priority < bindparam("below")).limit(1)
-
-
-def _oldest_waiting(tx: Transaction) -> datetime | None:
-    """Return when the oldest job was accepted that waits for nothing but the rate limit.
-
-    Each tenant's jobs of one priority stand in the index by age, so that a long queue costs no more than a short one.
-    """
-    who, where = (tx.execute(select(table.c.id)).scalars().all() for table in (tenants, accounts))
-    found = (at for account, tenant in product(where, who) for at in _oldest_of(tx, account, tenant))
-    return min(found, default=None)
-
-
-def _oldest_of(tx: Transaction, account: str, tenant: str) -> Iterator[datetime]:
-    which = {"account": account, "tenant": tenant}
-    row = tx.execute(_FIRST, which).first()
-    while row is not None:
-        yield row.submitted_at
-        row = tx.execute(_BELOW, {**which, "below": row.priority}).first()
 
 
 # Windows -------------------------------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import and_, func, literal, select
 
-from jobs import house, tenants
+from jobs import house, tenants, waiting
 from jobs.alarms import alarms
 from jobs.database import Transaction
 from jobs.estimate import Estimate, Lane, estimate
@@ -22,6 +22,8 @@ _WAITING: Final = (State.SUBMITTED, State.QUEUED)
 """Those that the rate limit is yet to be spent on."""
 _UNDER_WAY: Final = (State.DISPATCHED, State.CREATING, State.UNCERTAIN)
 _SAMPLED: Final = 20
+_WALKED: Final = 10_000
+"""In a fleet of which more wait, its own jobs are not passed over one by one."""
 _COUNTED: Final = 50_000
 """More that are before it are not counted: at the usual limit these alone take ten hours."""
 
@@ -93,21 +95,21 @@ def _binding(lane: Lane) -> Window | None:
 def _estimate(
     tx: Transaction, fleet: FleetView, accounts: Sequence[str], lanes: Sequence[Lane]
 ) -> Estimate | None:
-    waiting = sum(fleet.states.get(state, 0) for state in _WAITING)
+    count = sum(fleet.states.get(state, 0) for state in _WAITING)
     booting, under_way = fleet.states.get(State.BOOTING, 0), sum(map(fleet.states.get, _UNDER_WAY, [0] * 3))
-    if not lanes or not (waiting or booting or under_way):
+    if not lanes or not (count or booting or under_way):
         return None
     boots = [house.boot_seconds(tx, account_id) for account_id in accounts]
     boots = boots if any(boots) else [_own_boot(tx, fleet)]
     found = estimate(
         lanes,
-        count=waiting,
-        jobs_ahead=_ahead(tx, fleet, accounts) if waiting else 0,
+        count=count,
+        jobs_ahead=_ahead(tx, fleet, accounts, large=count > _WALKED) if count else 0,
         boot_seconds=max((seconds for seconds in boots if seconds is not None), default=None),
         now=tx.now,
-        holds=_holds(tx, fleet, accounts) if waiting else (),
+        holds=_holds(tx, fleet, accounts) if count else (),
     )
-    if waiting:
+    if count:
         return found
     left = found.boot_seconds if under_way else found.boot_seconds - _age_of_newest(tx, fleet)
     return replace(found, all_running_seconds=max(left, 0.0))
@@ -121,15 +123,33 @@ def _own_boot(tx: Transaction, fleet: FleetView) -> float | None:
     return max(took, default=None)
 
 
-def _ahead(tx: Transaction, fleet: FleetView, accounts: Sequence[str]) -> int:
-    """Return how many jobs of others wait that were submitted before the fleet's last one."""
-    waits = (in_state(*_WAITING), jobs.c.account_id.in_(accounts))
-    last = (
-        select(jobs.c.id).where(jobs.c.fleet_id == fleet.id).order_by(jobs.c.position.desc()).limit(1)
-    )  # PostgreSQL has no max() of a UUID
-    before = (jobs.c.fleet_id != fleet.id, jobs.c.id < last.scalar_subquery())
-    some = select(literal(1)).where(*waits, *before).limit(_COUNTED).subquery()
-    return int(tx.execute(select(func.count()).select_from(some)).scalar_one())
+def _ahead(tx: Transaction, fleet: FleetView, accounts: Sequence[str], *, large: bool) -> int:
+    """Return how many jobs of others wait that were submitted before the fleet's last one.
+
+    Of a ``large`` fleet its first one counts: its own are not walked through to find the few of others in between.
+    """
+    mine = select(jobs.c.id).where(jobs.c.fleet_id == fleet.id)
+    edge = tx.execute(
+        mine.order_by(jobs.c.position if large else jobs.c.position.desc()).limit(1)
+    ).scalar_one()
+    found = 0
+    for line in waiting.lines(tx, account_ids=accounts):
+        found += waiting.count_before(tx, line, edge, fleet_id=fleet.id, most=_COUNTED - found)
+    return found + _others(tx, fleet, accounts, edge)
+
+
+def _others(tx: Transaction, fleet: FleetView, accounts: Sequence[str], edge: str) -> int:
+    """Return how many of those are yet to be judged, or wait for a moment of their own."""
+    found = 0
+    for condition in (in_state(State.SUBMITTED), and_(in_state(State.QUEUED), jobs.c.run_after.is_not(None))):
+        some = select(jobs.c.id, jobs.c.fleet_id).where(condition, jobs.c.account_id.in_(accounts))
+        of = some.limit(_COUNTED).subquery()
+        before = (
+            of.c.id < literal(edge, of.c.id.type),
+            of.c.fleet_id != literal(fleet.id, of.c.fleet_id.type),
+        )
+        found += int(tx.execute(select(func.count()).select_from(of).where(*before)).scalar_one())
+    return found
 
 
 def _holds(tx: Transaction, fleet: FleetView, accounts: Sequence[str]) -> list[str]:

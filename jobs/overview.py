@@ -4,7 +4,7 @@ Each one walks an index, and looks at a bounded number of rows: whoever has a mi
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -27,11 +27,11 @@ from sqlalchemy import (
 )
 
 from jobs import history as past
+from jobs import waiting
 from jobs.admission import CREATE
 from jobs.database import Transaction
 from jobs.history import History, Trace
 from jobs.records import (
-    accounts,
     catalogs,
     chores,
     fleets,
@@ -40,7 +40,6 @@ from jobs.records import (
     job_events,
     jobs,
     rate_windows,
-    tenants,
     tokens,
     webhook_deliveries,
     webhooks,
@@ -57,9 +56,8 @@ LOOKED_AT: Final = 20_000
 """So many failed jobs, or events, are looked at for one question, and no more."""
 EXACT: Final = 10_000
 """The history of a fleet that is no larger tells of each of its jobs …"""
-SAMPLE: Final = 2_500
-"""… and of one that is larger so many jobs, evenly spread, stand for all: one in 2,500 is less than a line's width."""
-_READY: Final = and_(in_state(State.QUEUED), jobs.c.run_after.is_(None))
+SAMPLE: Final = 1_000
+"""… and of one that is larger so many jobs, evenly spread, stand for all: one in 1,000 is less than a line's width."""
 _EXAMPLES: Final = 3
 _SHORTEST_STEP: Final = 1e-6
 _HAIR: Final = 1e-6
@@ -463,7 +461,8 @@ def oldest_waiting(tx: Transaction, tenant: str | None = None) -> JobRef | None:
     snoozed = and_(in_state(State.QUEUED), jobs.c.run_after.is_not(None))
     some = select(jobs.c.id).where(snoozed, *mine).order_by(jobs.c.run_after).limit(LOOKED_AT).subquery()
     others = (select(some.c.id), select(jobs.c.id).where(in_state(State.SUBMITTED), *mine))
-    found = [*_ready_heads(tx, tenant), *(tx.execute(_first(one)).scalar() for one in others)]
+    heads = (line.first for line in waiting.lines(tx, tenant=tenant))
+    found = [*heads, *(tx.execute(_first(one)).scalar() for one in others)]
     oldest = min((one for one in found if one is not None), default=None)
     return None if oldest is None else _refs(tx, jobs.c.submitted_at, jobs.c.id == oldest)[0]
 
@@ -471,23 +470,6 @@ def oldest_waiting(tx: Transaction, tenant: str | None = None) -> JobRef | None:
 def _first(statement: Any) -> Any:  # noqa: ANN401 - selects have no one type
     (column,) = statement.selected_columns
     return statement.order_by(column).limit(1)
-
-
-def _ready_heads(tx: Transaction, tenant: str | None) -> Iterator[str]:
-    """Yield the first job of each account, tenant and priority that is ready: one step in the index for each."""
-    pair = and_(_READY, jobs.c.account_id == accounts.c.id, jobs.c.tenant_id == tenants.c.id)
-    urgent = select(func.max(jobs.c.priority)).where(pair).correlate(accounts, tenants).scalar_subquery()
-    pairs = select(accounts.c.id, tenants.c.id, urgent).select_from(accounts.join(tenants, true()))
-    if tenant is not None:
-        pairs = pairs.where(tenants.c.id == tenant)
-    for account_id, tenant_id, priority in tx.execute(pairs).all():
-        mine = and_(_READY, jobs.c.account_id == account_id, jobs.c.tenant_id == tenant_id)
-        level = priority
-        while level is not None:
-            first = select(jobs.c.id).where(mine, jobs.c.priority == level)
-            yield from tx.execute(_first(first)).scalars()
-            lower = select(func.max(jobs.c.priority)).where(mine, jobs.c.priority < level)
-            level = tx.execute(lower).scalar()
 
 
 def _uncertain(tx: Transaction, tenant: str | None) -> tuple[int, int, tuple[JobRef, ...]]:

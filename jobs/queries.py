@@ -1,8 +1,8 @@
 """The reads that people wait for: fleets, jobs, timelines, status. Each one walks an index."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, FromClause, Select, and_, bindparam, exists, func, literal, select, text
@@ -159,10 +159,18 @@ _FLEET_COLUMNS: Final = (
 )
 
 
-def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
+Spending: TypeAlias = Callable[[Transaction, Mapping[str, int]], Mapping[str, Spend]]
+"""Tells what fleets have cost so far, given how many jobs each has; those that have cost nothing may be left out."""
+
+
+def _as_of_now(tx: Transaction, counts: Mapping[str, int]) -> Mapping[str, Spend]:
+    return spend.of_fleets(tx, list(counts))
+
+
+def _fleet_views(tx: Transaction, statement: Select[Any], spending: Spending) -> list[FleetView]:
     rows = tx.execute(statement).all()
     states = _fleet_states(tx, rows)
-    spent = spend.of_fleets(tx, [row.id for row in rows])
+    spent = spending(tx, {row.id: row.count for row in rows})
     return [
         FleetView(
             id=row.id,
@@ -186,10 +194,12 @@ def _fleet_views(tx: Transaction, statement: Select[Any]) -> list[FleetView]:
     ]
 
 
-def find_fleet(tx: Transaction, ref: str, *, tenant: str) -> FleetView | None:
+def find_fleet(
+    tx: Transaction, ref: str, *, tenant: str, spending: Spending = _as_of_now
+) -> FleetView | None:
     """Return a tenant's fleet by its id, or the newest by its name."""
     newest = _named(ref, tenant, *_FLEET_COLUMNS)
-    return None if newest is None else next(iter(_fleet_views(tx, newest)), None)
+    return None if newest is None else next(iter(_fleet_views(tx, newest, spending)), None)
 
 
 def find_fleet_id(tx: Transaction, ref: str, *, tenant: str) -> str | None:
@@ -208,12 +218,19 @@ def _named(ref: str, tenant: str, *columns: Any) -> Select[Any] | None:  # noqa:
     return own.order_by(fleets.c.id.desc()).limit(1)
 
 
-def list_fleets(tx: Transaction, *, tenant: str, limit: int, after: str | None = None) -> list[FleetView]:
+def list_fleets(
+    tx: Transaction,
+    *,
+    tenant: str,
+    limit: int,
+    after: str | None = None,
+    spending: Spending = _as_of_now,
+) -> list[FleetView]:
     """Return a tenant's fleets, newest first, those older than the fleet with id ``after``."""
     statement = select(*_FLEET_COLUMNS).where(fleets.c.tenant_id == tenant, fleets.c.retired_at.is_(None))
     if after is not None:
         statement = statement.where(fleets.c.id < after)
-    return _fleet_views(tx, statement.order_by(fleets.c.id.desc()).limit(limit))
+    return _fleet_views(tx, statement.order_by(fleets.c.id.desc()).limit(limit), spending)
 
 
 def pauses(tx: Transaction) -> Mapping[str, ErrorView]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -55,6 +55,7 @@ from jobs.plan import Plan
 from jobs.planning import plan_fleet
 from jobs.records import fleets
 from jobs.regiven import Given
+from jobs.remembered import REAL, Means, Remembered
 from jobs.requests import FleetRequest, InvalidRequest, RequestFault, RequestWarning
 from jobs.retrying import Retried, Retrier, Wishes
 from jobs.scaling import NoCatalogError, Scaled, Scaler, Wish
@@ -62,7 +63,7 @@ from jobs.states import State
 from jobs.transitions import InstanceFacts
 from jobs.validation import Report, Rules, validate
 from jobs.vault import UnreadableSecretError, Vault
-from jobs.views import FleetSpend, FleetView, GroupView, JobDetail, JobView, Status, TenantSpend
+from jobs.views import FleetSpend, FleetView, GroupView, JobDetail, JobView, Spend, Status, TenantSpend
 
 STALE_AFTER: Final = timedelta(minutes=15)
 """A catalog older than this is refreshed; it is served all the same."""
@@ -70,9 +71,8 @@ MESSAGES_OF: Final = "default"
 """The tenant whose fleets come by Celery."""
 NO_TRACE: Final = Trace()
 ANY: Final = JobFilter()
-COUNTED_SECONDS: Final = 10.0
-"""Where counting all jobs takes long, it is done this seldom."""
-_DEAR_SECONDS: Final = 0.02
+_LARGE: Final = 1000
+"""What so many jobs of one fleet have cost may take long to sum up."""
 _TRIES: Final = 3
 NO_WISHES: Final = Wishes()
 Done = TypeVar("Done")
@@ -137,14 +137,6 @@ class Submission:
     """Those that were made to be revealed, as long as the database still keeps them."""
 
 
-@dataclass(frozen=True)
-class _Counted:
-    """The jobs by state, for as long as they need not be counted again."""
-
-    states: dict[str, int]
-    until: float
-
-
 class Service:
     """The jobs of one installation.
 
@@ -169,7 +161,7 @@ class Service:
         catalogs: Callable[[str], Catalog | None],
         notify: Callable[[], None],
         dice: Random,
-        monotonic: Callable[[], float] = time.monotonic,
+        means: Means = REAL,
         wait: Callable[[float], object] = time.sleep,
     ) -> None:
         self._database = database
@@ -180,9 +172,9 @@ class Service:
         self._catalogs = catalogs
         self._notify = notify
         self._dice = dice
-        self._monotonic = monotonic
         self._wait = wait
-        self._counted: dict[str | None, _Counted] = {}
+        self._states = Remembered(database, _count_states, means)
+        self._spent = Remembered(database, _spent, means)
 
     # Submit ----------------------------------------------------------------------------------------------------------
 
@@ -480,7 +472,7 @@ class Service:
     def fleet(self, ref: str, tenant: str) -> FleetView:
         """Return a fleet by its id, or the newest of that name. Raises NotFound, or FleetRefused."""
         with self._database.read() as tx:
-            view = queries.find_fleet(tx, ref, tenant=tenant)
+            view = queries.find_fleet(tx, ref, tenant=tenant, spending=self._spend_of)
             refused = messages.reason_for(tx, ref) if view is None and tenant == MESSAGES_OF else None
         if refused is not None:
             raise FleetRefused(f"the message that asked for fleet {ref!r} was refused: {refused}")
@@ -523,7 +515,7 @@ class Service:
         """Return fleets, newest first; those older than the fleet ``after``. Raises NotFound for an unknown one."""
         last = None if after is None else self.fleet_id(after, tenant)
         with self._database.read() as tx:
-            return queries.list_fleets(tx, tenant=tenant, limit=limit, after=last)
+            return queries.list_fleets(tx, tenant=tenant, limit=limit, after=last, spending=self._spend_of)
 
     def jobs(
         self,
@@ -575,26 +567,21 @@ class Service:
         Where counting takes long, the counts are up to 10 s old.
         """
         with self._database.read() as tx:
-            states = self._count_states(tx, tenant)
+            states = self._states.look(tx, [tenant])[tenant]
             return queries.status(tx, stale_after=STALE_AFTER, states=states, tenant=tenant)
 
     def readings(self) -> Readings:
         """Return what the metrics are made of, of the whole installation."""
         with self._database.read() as tx:
-            states = self._count_states(tx, None)
+            states = self._states.look(tx, [None])[None]
             found = Counter(alarm.code for alarm in alarms(tx, *queries.account_ids(tx, None)))
             return Readings(states, found, gauges(tx), tallies.read(tx))
 
-    def _count_states(self, tx: Transaction, tenant: str | None) -> dict[str, int]:
-        began = self._monotonic()
-        known = self._counted.get(tenant)
-        if known is not None and began < known.until:
-            return known.states
-        states = queries.count_states(tx, tenant)
-        self._counted.pop(tenant, None)
-        if self._monotonic() - began > _DEAR_SECONDS:
-            self._counted[tenant] = _Counted(states, began + COUNTED_SECONDS)
-        return states
+    def _spend_of(self, tx: Transaction, counts: Mapping[str, int]) -> Mapping[str, Spend]:
+        """Return what fleets have cost, given how many jobs they have; of large ones as of a moment ago."""
+        large = [fleet_id for fleet_id, count in counts.items() if count >= _LARGE]
+        small = [fleet_id for fleet_id in counts if fleet_id not in large]
+        return {**spend.of_fleets(tx, small), **self._spent.look(tx, large)}
 
     def outlook(self, ref: str, tenant: str) -> outlook.Outlook:
         """Return what is still to come of a fleet. Raises NotFound."""
@@ -874,3 +861,11 @@ def _find_earlier(tx: Transaction, tenant: str, key: str | None, fleet_id: str |
             columns.where(fleets.c.tenant_id == tenant, fleets.c.idempotency_key == key)
         ).first()
     return None
+
+
+def _count_states(tx: Transaction, tenants_: Sequence[str | None]) -> dict[str | None, dict[str, int]]:
+    return {tenant: queries.count_states(tx, tenant) for tenant in tenants_}
+
+
+def _spent(tx: Transaction, fleet_ids: Sequence[str]) -> dict[str, Spend]:
+    return dict.fromkeys(fleet_ids, Spend()) | spend.of_fleets(tx, fleet_ids)

@@ -7,6 +7,7 @@ from sqlalchemy import update
 from jobs import admission, chores, house, queries, transitions
 from jobs.listing import JobFilter
 from jobs.records import accounts, jobs
+from jobs.remembered import Means
 from jobs.service import NotFound
 from jobs.states import State
 from jobs.transitions import InstanceFacts
@@ -254,15 +255,39 @@ def test_the_status(database, clock, service):
 
 
 def test_counting_that_takes_long_is_done_seldom(database):
-    """The states are counted for each status, unless that took long: then what was counted is shown for 10 s."""
-    times = iter((0.0, 0.2, 5.0, 11.0, 11.01, 11.02, 11.03))
-    service = make_service(database, monotonic=lambda: next(times))
+    """The states are counted for each status, unless that took long: then what was counted is shown for a moment."""
+    now, later = [0.0], []
+
+    def monotonic():
+        now[0] += 0.1
+        return now[0]
+
+    service = make_service(database, means=Means(monotonic, later.append))
     fleet = add_fleet(database)
     found = []
     for position in range(1, 5):
         add_job(database, State.QUEUED, fleet_id=fleet, position=position)
         found.append(service.status().states["queued"])
-    assert found == [1, 1, 3, 4]
+        now[0] += 4
+    assert found == [1, 1, 1, 4]
+    assert len(later) == 1
+
+
+def test_what_a_large_fleet_costs_is_summed_up_seldom(database, clock, monkeypatch):
+    """Of a large fleet the cost is that of a moment ago where summing took long; of others it is that of now."""
+    monkeypatch.setattr("jobs.service._LARGE", 2)
+    now = iter(range(10))
+    service = make_service(database, means=Means(lambda: next(now), lambda _: None))
+    for number, (name, count) in enumerate((("large", 2), ("small", 1))):
+        fleet = add_fleet(database, name=name, count=count)
+        facts = {"linode_id": number + 1, "created_at": clock.at(0), "hourly_microusd": 1000}
+        add_job(database, State.RUNNING, fleet_id=fleet, label=name, **facts)
+    costs = []
+    for _ in range(2):
+        costs.append({fleet.name: fleet.spend.spent_microusd for fleet in service.fleets(TENANT)})
+        clock.advance(3601)
+    assert costs == [{"large": 1000, "small": 1000}, {"large": 1000, "small": 2000}]
+    assert service.fleet("small", TENANT).spend.spent_microusd == 3000
 
 
 @pytest.mark.parametrize("counted", [(2, 4), (2, 100), (100, 200)])
