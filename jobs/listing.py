@@ -34,8 +34,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from jobs.columns import Identifier
 from jobs.database import Transaction
 from jobs.queries import as_id, job_rows, job_view, pauses
-from jobs.records import accounts, fleets, jobs
+from jobs.records import accounts, fleets, in_settled_state, jobs
 from jobs.states import State
+from jobs.tables import SETTLED
 from jobs.views import JobView
 
 LOOKED_AT: Final = 25_000
@@ -154,6 +155,7 @@ class _Asked:
     where: JobFilter
     order: _Order
     after: str | None
+    on_sqlite: bool
 
 
 def job_page(
@@ -169,7 +171,7 @@ def job_page(
 
     A page may hold fewer than ``limit`` and still have a next one: so many rows were looked at.
     """
-    asked = _Asked(tenant, where, _order(where, sort), after)
+    asked = _Asked(tenant, where, _order(where, sort), after, tx.on_sqlite)
     gathered = next((some for some in _gatherings(tx, asked) if _is_little(tx, some)), None)
     of = _walk(asked) if gathered is None else jobs
     statement = job_rows(of).where(of.c.tenant_id == tenant, *conditions(tx, where, of=of))
@@ -237,6 +239,8 @@ def _in_walk(asked: _Asked) -> Iterator[ColumnElement[bool]]:
         )
         if where.since is not None:
             yield jobs.c.id >= _first_id(where.since)
+        if where.state in SETTLED:
+            yield and_(in_settled_state(where.state, on_sqlite=asked.on_sqlite))
     elif where.q is not None:
         yield _begins(jobs, where.q)
 
@@ -260,7 +264,7 @@ def _gatherings(tx: Transaction, asked: _Asked) -> Iterator[Select[Any]]:
         yield _found(tx, where.q, asked.tenant)
     if where.label is not None and walked != ("id",):
         yield mine.where(jobs.c.label == where.label)
-    if where.state is not None:
+    if where.state is not None and not (walked == ("id",) and where.state in SETTLED):
         yield _in_state(where.state, asked.tenant, fleet)
     if where.error_code is not None and walked != ("id",):
         yield mine.where(jobs.c.error_code == where.error_code)
@@ -276,7 +280,7 @@ def _is_little(tx: Transaction, some: Select[Any]) -> bool:
 
 
 def _in_state(state: State, tenant: str, fleet: list[ColumnElement[bool]]) -> Select[Any]:
-    # By the fleets: an index by tenant and state would have to be written at each step of each job.
+    # By the fleets: an index of all states would have to be written at each step of each job.
     joined = select(jobs.c.id).join(fleets, fleets.c.id == jobs.c.fleet_id)
     return joined.where(fleets.c.tenant_id == tenant, jobs.c.state == state.value, *fleet)
 

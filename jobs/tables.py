@@ -28,6 +28,10 @@ _OWNS = "state IN ('submitted','queued','dispatched','creating','uncertain','boo
 _FREED = "(state IN ('rejected','cancelled','deleted') OR (state = 'failed' AND linode_id IS NULL))"
 MAY_OWN = f"{_OWNS} OR (state = 'failed' AND linode_id IS NOT NULL)"
 """Which jobs may still own an instance. A statement that says it in these very words can use the label's index."""
+SETTLED = (State.RUNNING, State.FAILED, State.REJECTED, State.CANCELLED, State.DELETED)
+"""Where jobs stay for long: each of these states is listed along an index, at the price of a write per job."""
+IN_SETTLED = f"state IN ({','.join(repr(state.value) for state in SETTLED)})"
+"""A statement in these very words can use that index."""
 PAID_FOR = "spent_microusd > 0 OR wasted_microusd > 0"
 """Which jobs have paid for instances of closed attempts. A statement in these very words can use an index."""
 
@@ -272,6 +276,7 @@ class Job(SQLModel, table=True):
         Index("ix_jobs_fleet_id_state", "fleet_id", "state"),
         Index("ix_jobs_fleet_id_position", "fleet_id", "position"),
         Index("ix_jobs_tenant_id_id", "tenant_id", "id"),
+        _partial("ix_jobs_tenant_id_state_id", "tenant_id", "state", "id", where=IN_SETTLED),
         Index("ix_jobs_tenant_id_label_id", "tenant_id", "label", "id"),
         _partial(
             "ix_jobs_tenant_id_error_code_id", "tenant_id", "error_code", "id", where="error_code IS NOT NULL"

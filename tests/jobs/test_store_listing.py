@@ -240,6 +240,23 @@ def test_a_page_says_where_to_go_on(database, clock, monkeypatch):
         assert (page.jobs, page.next is not None) == ((), True)
 
 
+@pytest.mark.parametrize("sort", [Sort.NEWEST, Sort.OLDEST])
+def test_a_state_that_jobs_stay_in_is_found_at_once(database, clock, monkeypatch, sort):
+    """However many jobs of other states stand in between, a page of such a state is full."""
+    monkeypatch.setattr(listing, "LOOKED_AT", 3)
+    monkeypatch.setattr(listing, "GATHERED", 0)
+    fleet = add_fleet(database, count=40)
+    for position in range(1, 41):
+        state = State.CANCELLED if position in {5, 25, 35} else State.QUEUED
+        add_job(database, state, fleet_id=fleet, position=position, label=f"job-{position}")
+        clock.advance(1)
+    with database.read() as tx:
+        page = job_page(tx, tenant=TENANT, where=JobFilter(state=State.CANCELLED), limit=2, sort=sort)
+    found = [job.label for job in page.jobs]
+    assert found == (["job-35", "job-25"] if sort is Sort.NEWEST else ["job-5", "job-25"])
+    assert page.next is not None
+
+
 def test_a_retired_fleets_jobs_are_listed_nowhere(database, clock, service):
     """What is being pruned is shown to nobody."""
     fleet = add_fleet(database, retired_at=clock.now)

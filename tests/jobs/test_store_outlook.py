@@ -3,12 +3,23 @@ from sqlalchemy import select, update
 
 from jobs import transitions
 from jobs.outlook import rate_of
-from jobs.records import accounts, jobs
+from jobs.records import accounts, fleets, jobs
 from jobs.service import NotFound
+from jobs.states import State
 from jobs.transitions import InstanceFacts
 from jobs.windows import Window
 from tests.support.clock import START
-from tests.support.fleets import ACCOUNT, TENANT, admit, make_service, move_in, read_job, submit
+from tests.support.fleets import (
+    ACCOUNT,
+    TENANT,
+    add_fleet,
+    add_job,
+    admit,
+    make_service,
+    move_in,
+    read_job,
+    submit,
+)
 
 
 def outlook(database, ref="web"):
@@ -49,6 +60,37 @@ def test_only_what_was_submitted_before_is_ahead(database, clock):
         submit(database, {"count": count}, name=name)
         clock.advance(1)
     assert [outlook(database, name).estimate.jobs_ahead for name in ("early", "web", "late")] == [0, 20, 40]
+
+
+def test_whatever_waits_of_others_is_ahead(database, clock):
+    """Those of another priority count, those that wait for a moment of their own, and those yet to be judged."""
+    move_in(database)
+    submit(database, {"count": 3}, name="urgent", priority=5)
+    submit(database, {"count": 4}, name="snoozed")
+    fleet = add_fleet(database, name="unjudged", count=2)
+    for position in (1, 2):
+        add_job(database, State.SUBMITTED, fleet_id=fleet, position=position, label=f"unjudged-{position}")
+    with database.write() as tx:
+        mine = select(fleets.c.id).where(fleets.c.name == "snoozed").scalar_subquery()
+        tx.execute(update(jobs).where(jobs.c.fleet_id == mine).values(run_after=clock.at(60)))
+    clock.advance(1)
+    submit(database, {"count": 2})
+    assert outlook(database).estimate.jobs_ahead == 9
+
+
+def test_before_a_large_fleet_is_what_was_there_before_its_first(database, clock, monkeypatch):
+    """Its own jobs are not passed over one by one to find others among them."""
+    monkeypatch.setattr("jobs.outlook._WALKED", 3)
+    move_in(database)
+    submit(database, {"count": 5}, name="early")
+    clock.advance(1)
+    submit(database, {"count": 4})
+    clock.advance(1)
+    submit(database, {"count": 5}, name="late")
+    assert outlook(database).estimate.jobs_ahead == 5
+    service = make_service(database)
+    service.cancel("early", TENANT, actor="t")
+    assert outlook(database).estimate.jobs_ahead == 0
 
 
 def test_what_boots_is_waited_for(database, clock):

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from sqlalchemy import event, insert, text, update
 
-from jobs import admission, expiry, fleets, holds, places, queries, transitions
+from jobs import admission, expiry, fleets, holds, places, queries, transitions, waiting
 from jobs.identity import new_ids
 from jobs.listing import JobFilter, list_jobs, place_of
 from jobs.records import fleets as fleets_
@@ -178,6 +178,13 @@ def test_hot_statements_walk_an_index(crowded, clock):
         "by label": lambda tx: list_jobs(
             tx, tenant=TENANT, where=JobFilter(label="made-0007"), limit=100, after=page[-1].id
         ),
+        "by state": lambda tx: list_jobs(
+            tx, tenant=TENANT, where=JobFilter(state=State.CANCELLED), limit=100
+        ),
+        "what is ahead": lambda tx: [
+            waiting.count_before(tx, line, page[-1].id, fleet_id=small, most=100)
+            for line in [*waiting.lines(tx), *waiting.going(tx)]
+        ],
         "by error": lambda tx: list_jobs(tx, tenant=TENANT, where=failed, limit=100),
         "since": lambda tx: list_jobs(tx, tenant=TENANT, where=JobFilter(since=tx.now), limit=100),
         "job": lambda tx: queries.job_detail(tx, queries.find_job(tx, page[0].id, tenant=TENANT)),

@@ -338,6 +338,13 @@ def upgrade() -> None:
                 postgresql_where=sa.text(f"{name} IS NOT NULL"),
             )
         batch_op.create_index(
+            "ix_jobs_tenant_id_state_id",
+            ["tenant_id", "state", "id"],
+            unique=False,
+            sqlite_where=sa.text("state IN ('running','failed','rejected','cancelled','deleted')"),
+            postgresql_where=sa.text("state IN ('running','failed','rejected','cancelled','deleted')"),
+        )
+        batch_op.create_index(
             "ix_jobs_paid_for",
             ["fleet_id"],
             unique=False,
@@ -571,6 +578,11 @@ def downgrade() -> None:
             "ix_jobs_snoozed",
             sqlite_where=sa.text("state = 'queued' AND run_after IS NOT NULL"),
             postgresql_where=sa.text("state = 'queued' AND run_after IS NOT NULL"),
+        )
+        batch_op.drop_index(
+            "ix_jobs_tenant_id_state_id",
+            sqlite_where=sa.text("state IN ('running','failed','rejected','cancelled','deleted')"),
+            postgresql_where=sa.text("state IN ('running','failed','rejected','cancelled','deleted')"),
         )
         batch_op.drop_index(
             "ix_jobs_paid_for",
