@@ -295,7 +295,7 @@ def _asked_whether_alone(tx: Transaction, reply: Heard, account_id: str) -> Hear
 
 def alone(tx: Transaction, account_id: str) -> bool:
     """Whether at most one create of the account is under way: the one that asks."""
-    return len(tx.execute(_UNDER_WAY, {"account": account_id}).all()) <= 1
+    return sum(len(tx.execute(one, {"account": account_id}).all()) for one in _UNDER_WAY) <= 1
 
 
 # Admission proper ----------------------------------------------------------------------------------------------------
@@ -317,12 +317,16 @@ _AWAKE: Final = and_(_SNOOZED, jobs.c.run_after <= bindparam("now"))
 _ANY_READY: Final = select(jobs.c.id).where(_READY).order_by(jobs.c.tenant_id).limit(1)
 _ANY_AWAKE: Final = select(jobs.c.id).where(_AWAKE).limit(1)
 _NEXT_SNOOZE: Final = select(func.min(jobs.c.run_after)).where(_SNOOZED)
-_UNDER_WAY: Final = select(jobs.c.id).where(_OF_ACCOUNT, in_state(State.DISPATCHED, State.CREATING)).limit(2)
+# A statement of each: each of the two states has its own index.
+_UNDER_WAY: Final = [
+    select(jobs.c.id).where(_OF_ACCOUNT, in_state(state)).limit(2)
+    for state in (State.DISPATCHED, State.CREATING)
+]
 # Bounded by the index's own column: whoever holds an old snapshot keeps all former leases in that index.
 _GRANTS: Final = (
     select(func.count())
     .select_from(jobs)
-    .where(_OF_ACCOUNT, in_state(State.DISPATCHED, State.CREATING), in_state(State.DISPATCHED))
+    .where(_OF_ACCOUNT, in_state(State.DISPATCHED))
     .where(jobs.c.lease_until > bindparam("now"))
 )
 _WAITING: Final = select(tenants.c.id).where(exists().where(_READY, jobs.c.tenant_id == tenants.c.id))

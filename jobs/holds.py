@@ -177,12 +177,12 @@ def settle(tx: Transaction, scope: Scope, windows: Windows, *, actor: str) -> Le
 
     """
     left = windows - _free(tx, windows)
-    dispatched = (scope.jobs, in_state(State.DISPATCHED, State.CREATING), in_state(State.DISPATCHED))
+    dispatched = (scope.jobs, in_state(State.DISPATCHED))
     unlocked = select(*RECORD_COLUMNS).where(*dispatched).with_for_update(of=jobs, skip_locked=True)
     found = [record(row) for row in tx.execute(unlocked)]
     transitions.all_given_back(tx, found, "paused", actor=actor)
     grants = tx.execute(select(func.count()).select_from(jobs).where(*dispatched)).scalar_one()
-    creating = (scope.jobs, in_state(State.DISPATCHED, State.CREATING), in_state(State.CREATING))
+    creating = (scope.jobs, in_state(State.CREATING))
     young = select(func.count()).select_from(jobs).where(*creating, jobs.c.sent_at > tx.now - LATEST_SEND)
     return Left(left, tx.execute(young).scalar_one(), grants)
 

@@ -290,7 +290,9 @@ class Job(SQLModel, table=True):
             where="state = 'queued' AND run_after IS NULL",
         ),
         _partial("ix_jobs_snoozed", "run_after", where="state = 'queued' AND run_after IS NOT NULL"),
-        _partial("ix_jobs_leased", "lease_until", where="state IN ('dispatched', 'creating')"),
+        # Two, because an old snapshot keeps all former leases in them, and open grants are counted at each admission.
+        _partial("ix_jobs_granted", "lease_until", where="state = 'dispatched'"),
+        _partial("ix_jobs_leased", "lease_until", where="state = 'creating'"),
         _partial(
             "ix_jobs_open",
             "account_id",

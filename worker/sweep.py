@@ -17,8 +17,11 @@ from worker.engine import Engine
 
 _CHUNK: Final = 200
 _INSTANT: Final = timedelta(microseconds=1)
-_LEASED: Final = in_state(State.DISPATCHED, State.CREATING)
-_NEXT: Final = select(func.min(jobs.c.lease_until)).where(_LEASED)
+# One by one: each has its own index.
+_LEASED: Final = (in_state(State.DISPATCHED), in_state(State.CREATING))
+_NEXT: Final = select(
+    *(select(func.min(jobs.c.lease_until)).where(leased).scalar_subquery() for leased in _LEASED)
+)
 _SUBMITTED: Final = select(jobs.c.account_id).where(in_state(State.SUBMITTED))
 _ANY_SUBMITTED: Final = _SUBMITTED.where(jobs.c.account_id.in_(select(catalogs.c.account_id))).limit(1)
 _ACCOUNTS: Final = _SUBMITTED.distinct().order_by(jobs.c.account_id)
@@ -37,21 +40,25 @@ class Sweep:
         """Return when the next lease runs out, or now where a fleet keeps secrets that none of its jobs needs."""
         if fleets.keeps_secrets(tx):
             return tx.now
-        moment: datetime | None = tx.execute(_NEXT).scalar()
-        return None if moment is None else moment + _INSTANT
+        ends = [moment for moment in tx.execute(_NEXT).one() if moment is not None]
+        return min(ends) + _INSTANT if ends else None
 
     def run(self, claim: Claim) -> datetime:  # noqa: ARG002 - every chore is called alike
         """Do it; return when to do it again."""
         with self._engine.parts.database.write() as tx:
-            for job in _lapsed(tx, limit=_CHUNK):
+            for job in lapsed(tx, limit=_CHUNK):
                 take_back(tx, job, self._engine)
             fleets.erase_secrets(tx)
             return tx.now
 
 
-def _lapsed(tx: Transaction, *, limit: int) -> list[JobRecord]:
-    over = and_(_LEASED, jobs.c.lease_until < tx.now)
-    return transitions.select_records(tx, over, order_by=(jobs.c.lease_until,), limit=limit)
+def lapsed(tx: Transaction, *, limit: int) -> list[JobRecord]:
+    """Return jobs whose leases ran out, those of a state that ran out first; ``limit`` of each state at most."""
+    found: list[JobRecord] = []
+    for leased in _LEASED:
+        over, first = and_(leased, jobs.c.lease_until < tx.now), (jobs.c.lease_until,)
+        found += transitions.select_records(tx, over, order_by=first, limit=limit)
+    return found
 
 
 def take_back(tx: Transaction, job: JobRecord, engine: Engine) -> JobRecord | None:

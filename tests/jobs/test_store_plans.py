@@ -5,7 +5,7 @@ from random import Random
 import pytest
 from sqlalchemy import event, insert, text, update
 
-from jobs import admission, expiry, fleets, holds, places, queries, transitions, waiting
+from jobs import admission, expiry, fleets, holds, places, queries, waiting
 from jobs.identity import new_ids
 from jobs.listing import JobFilter, list_jobs, place_of
 from jobs.records import fleets as fleets_
@@ -24,9 +24,9 @@ from tests.support.fleets import (
     make_service,
     move_in,
 )
+from worker import sweep
 
 ROWS = 12_000
-LEASED = (State.DISPATCHED.value, State.CREATING.value)
 OPEN = {State.DISPATCHED: 3, State.CREATING: 3, State.UNCERTAIN: 3, State.BOOTING: 3, State.CANCELLED: 3000}
 
 
@@ -158,13 +158,7 @@ def test_hot_statements_walk_an_index(crowded, clock):
         "pause": lambda tx: holds.settle(
             tx, holds.of_fleet(small, "small"), holds.create_windows(tx), actor=ACTOR
         ),
-        "lapsed leases": lambda tx: transitions.select_records(
-            tx,
-            jobs.c.state.in_(LEASED),
-            jobs.c.lease_until < tx.now,
-            order_by=(jobs.c.lease_until,),
-            limit=200,
-        ),
+        "lapsed leases": lambda tx: sweep.lapsed(tx, limit=200),
         "release": lambda tx: fleets.release(tx, TENANT),
         "secrets": fleets.keeps_secrets,
         "fleet": lambda tx: queries.find_fleet(tx, small, tenant=TENANT),

@@ -316,11 +316,18 @@ def upgrade() -> None:
         batch_op.create_index("ix_jobs_fleet_id_position", ["fleet_id", "position"], unique=False)
         batch_op.create_index("ix_jobs_fleet_id_state", ["fleet_id", "state"], unique=False)
         batch_op.create_index(
+            "ix_jobs_granted",
+            ["lease_until"],
+            unique=False,
+            sqlite_where=sa.text("state = 'dispatched'"),
+            postgresql_where=sa.text("state = 'dispatched'"),
+        )
+        batch_op.create_index(
             "ix_jobs_leased",
             ["lease_until"],
             unique=False,
-            sqlite_where=sa.text("state IN ('dispatched', 'creating')"),
-            postgresql_where=sa.text("state IN ('dispatched', 'creating')"),
+            sqlite_where=sa.text("state = 'creating'"),
+            postgresql_where=sa.text("state = 'creating'"),
         )
         batch_op.create_index(
             "ix_jobs_open",
@@ -605,8 +612,13 @@ def downgrade() -> None:
         )
         batch_op.drop_index(
             "ix_jobs_leased",
-            sqlite_where=sa.text("state IN ('dispatched', 'creating')"),
-            postgresql_where=sa.text("state IN ('dispatched', 'creating')"),
+            sqlite_where=sa.text("state = 'creating'"),
+            postgresql_where=sa.text("state = 'creating'"),
+        )
+        batch_op.drop_index(
+            "ix_jobs_granted",
+            sqlite_where=sa.text("state = 'dispatched'"),
+            postgresql_where=sa.text("state = 'dispatched'"),
         )
         batch_op.drop_index("ix_jobs_fleet_id_state")
         batch_op.drop_index("ix_jobs_fleet_id_position")
