@@ -321,14 +321,17 @@ def test_flower_is_answered(app, consume, rig, questions_only):
         receiver = app.events.Receiver(connection, handlers={"*": told.append})
         watching = threading.Thread(target=receiver.capture, kwargs={"limit": None, "wakeup": False})
         watching.start()
-        inspect = app.control.inspect(timeout=5, limit=1)
-        (name,) = inspect.ping()
-        app.control.broadcast("enable_events", reply=True, timeout=5, limit=1)
-        app.send_task(WAKE_TASK, queue=WAKE_UPS)
-        until(lambda: any(event["type"] == "task-succeeded" for event in told))
-        answers = {question: getattr(inspect, question)() for question in sorted(QUESTIONS - {"ping"})}
-        receiver.should_stop = True
-        watching.join()
+        try:
+            inspect = app.control.inspect(timeout=5, limit=1)
+            (name,) = inspect.ping()
+            app.control.broadcast("enable_events", reply=True, timeout=5, limit=1)
+            until(lambda: told)  # else the task's own events may come before anybody listens
+            app.send_task(WAKE_TASK, queue=WAKE_UPS)
+            until(lambda: any(event["type"] == "task-succeeded" for event in told))
+            answers = {question: getattr(inspect, question)() for question in sorted(QUESTIONS - {"ping"})}
+        finally:
+            receiver.should_stop = True
+            watching.join()
     assert all(answer[name] is not None for answer in answers.values())
     assert WAKE_TASK in answers["registered"][name]
     assert {queue["name"] for queue in answers["active_queues"][name]} == {"nodewright", WAKE_UPS}
