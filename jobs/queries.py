@@ -1,8 +1,8 @@
 """The reads that people wait for: fleets, jobs, timelines, status. Each one walks an index."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, FromClause, Select, and_, bindparam, exists, func, literal, select, text
@@ -23,6 +23,7 @@ from jobs.records import (
     tokens,
 )
 from jobs.requests import GroupRequest
+from jobs.spend import Spending
 from jobs.states import State
 from jobs.tables import MAY_OWN
 from jobs.views import (
@@ -159,14 +160,6 @@ _FLEET_COLUMNS: Final = (
 )
 
 
-Spending: TypeAlias = Callable[[Transaction, Mapping[str, int]], Mapping[str, Spend]]
-"""Tells what fleets have cost so far, given how many jobs each has; those that have cost nothing may be left out."""
-
-
-def _as_of_now(tx: Transaction, counts: Mapping[str, int]) -> Mapping[str, Spend]:
-    return spend.of_fleets(tx, list(counts))
-
-
 def _fleet_views(tx: Transaction, statement: Select[Any], spending: Spending) -> list[FleetView]:
     rows = tx.execute(statement).all()
     states = _fleet_states(tx, rows)
@@ -195,7 +188,7 @@ def _fleet_views(tx: Transaction, statement: Select[Any], spending: Spending) ->
 
 
 def find_fleet(
-    tx: Transaction, ref: str, *, tenant: str, spending: Spending = _as_of_now
+    tx: Transaction, ref: str, *, tenant: str, spending: Spending = spend.as_of_now
 ) -> FleetView | None:
     """Return a tenant's fleet by its id, or the newest by its name."""
     newest = _named(ref, tenant, *_FLEET_COLUMNS)
@@ -224,7 +217,7 @@ def list_fleets(
     tenant: str,
     limit: int,
     after: str | None = None,
-    spending: Spending = _as_of_now,
+    spending: Spending = spend.as_of_now,
 ) -> list[FleetView]:
     """Return a tenant's fleets, newest first, those older than the fleet with id ``after``."""
     statement = select(*_FLEET_COLUMNS).where(fleets.c.tenant_id == tenant, fleets.c.retired_at.is_(None))

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.database import Database, Transaction
 
 DEAR_SECONDS: Final = 0.02
-"""What is found sooner is not kept."""
+"""What is found sooner is not kept, unless it is said otherwise."""
 FRESH_SECONDS: Final = 5.0
 """What was found so lately is as good as new; whoever asks later has it looked up anew, and does not wait for it …"""
 KEPT_SECONDS: Final = 10.0
@@ -46,10 +46,18 @@ class Remembered(Generic[Key, Value]):
         database: Database,
         find: Callable[[Transaction, Sequence[Key]], Mapping[Key, Value]],
         means: Means = REAL,
+        *,
+        dear_seconds: float = DEAR_SECONDS,
+        worth: Callable[[Value], bool] = bool,
     ) -> None:
-        """``find`` returns a value for each of some keys; it may be called in the background, by itself."""
+        """``find`` returns a value for each of some keys; it may be called in the background, by itself.
+
+        What took no longer than ``dear_seconds``, or is not ``worth`` it, is not kept: a machine that is busy for a
+        moment makes nothing dear.
+        """
         self._database = database
         self._find = find
+        self._dear_seconds, self._worth = dear_seconds, worth
         self._monotonic, self._background = means.monotonic, means.background
         self._lock = threading.Lock()
         self._known: dict[Key, tuple[Value, float]] = {}
@@ -72,9 +80,11 @@ class Remembered(Generic[Key, Value]):
     def _found(self, tx: Transaction, keys: Sequence[Key]) -> dict[Key, Value]:
         began = self._monotonic()
         found = dict(self._find(tx, keys))
-        dear = self._monotonic() - began > DEAR_SECONDS
+        dear = self._monotonic() - began > self._dear_seconds
         with self._lock:
-            self._known |= {key: (value, began) for key, value in found.items() if dear}
+            self._known |= {
+                key: (value, began) for key, value in found.items() if dear and self._worth(value)
+            }
         return found
 
     def _renew(self, keys: Sequence[Key]) -> None:

@@ -71,6 +71,10 @@ MESSAGES_OF: Final = "default"
 """The tenant whose fleets come by Celery."""
 NO_TRACE: Final = Trace()
 ANY: Final = JobFilter()
+_MANY: Final = 10_000
+"""So many jobs may take long to count."""
+_DEAR_SUMS: Final = 0.2
+"""Summing up what a tenant's fleets have cost takes long in seconds, when it does: how many rows that was, no sum says."""
 _LARGE: Final = 1000
 """What so many jobs of one fleet have cost may take long to sum up."""
 _TRIES: Final = 3
@@ -173,8 +177,9 @@ class Service:
         self._notify = notify
         self._dice = dice
         self._wait = wait
-        self._states = Remembered(database, _count_states, means)
+        self._states = Remembered(database, _count_states, means, worth=_are_many)
         self._spent = Remembered(database, _spent, means)
+        self._sums = Remembered(database, _spent_by_tenants, means, dear_seconds=_DEAR_SUMS)
 
     # Submit ----------------------------------------------------------------------------------------------------------
 
@@ -470,7 +475,10 @@ class Service:
         return self._database.read()
 
     def fleet(self, ref: str, tenant: str) -> FleetView:
-        """Return a fleet by its id, or the newest of that name. Raises NotFound, or FleetRefused."""
+        """Return a fleet by its id, or the newest of that name. Raises NotFound, or FleetRefused.
+
+        Where summing up takes long, what a large fleet has cost is up to 10 s old; so in :meth:`fleets`.
+        """
         with self._database.read() as tx:
             view = queries.find_fleet(tx, ref, tenant=tenant, spending=self._spend_of)
             refused = messages.reason_for(tx, ref) if view is None and tenant == MESSAGES_OF else None
@@ -705,9 +713,13 @@ class Service:
     def spend(
         self, tenant: str | None, *, limit: int = 100, after: str | None = None
     ) -> tuple[list[TenantSpend], list[FleetSpend]]:
-        """Return what a tenant (None: each) has cost so far, and its fleets, the newest first, older than ``after``."""
+        """Return what a tenant (None: each) has cost so far, and its fleets, the newest first, older than ``after``.
+
+        Where summing up takes long, the sums are up to 10 s old.
+        """
         with self._database.read() as tx:
-            return spend.of_tenants(tx, tenant), spend.list_fleets(tx, tenant, limit=limit, after=after)
+            found = spend.list_fleets(tx, tenant, limit=limit, after=after, spending=self._spend_of)
+            return self._sums.look(tx, [tenant])[tenant], found
 
     def _pick(self, ref: str, tenant: str, where: JobFilter, ids: tuple[str, ...] | None) -> Pick:
         named = None if ids is None else tuple(queries.as_id(one) or one for one in ids)
@@ -863,9 +875,17 @@ def _find_earlier(tx: Transaction, tenant: str, key: str | None, fleet_id: str |
     return None
 
 
-def _count_states(tx: Transaction, tenants_: Sequence[str | None]) -> dict[str | None, dict[str, int]]:
-    return {tenant: queries.count_states(tx, tenant) for tenant in tenants_}
+def _count_states(tx: Transaction, names: Sequence[str | None]) -> dict[str | None, dict[str, int]]:
+    return {tenant: queries.count_states(tx, tenant) for tenant in names}
+
+
+def _are_many(states: Mapping[str, int]) -> bool:
+    return sum(states.values()) >= _MANY
 
 
 def _spent(tx: Transaction, fleet_ids: Sequence[str]) -> dict[str, Spend]:
     return dict.fromkeys(fleet_ids, Spend()) | spend.of_fleets(tx, fleet_ids)
+
+
+def _spent_by_tenants(tx: Transaction, names: Sequence[str | None]) -> dict[str | None, list[TenantSpend]]:
+    return {tenant: spend.of_tenants(tx, tenant) for tenant in names}

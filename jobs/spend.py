@@ -4,9 +4,9 @@ Linode bills each hour begun, and in a month no more than the type's monthly pri
 instance that has run for most of a month may be shown somewhat too dear.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import BigInteger, ColumnElement, Integer, and_, case, cast, func, literal, select, text
 
@@ -48,6 +48,15 @@ def of_fleets(tx: Transaction, ids: Sequence[str]) -> dict[str, Spend]:
     )
 
 
+Spending: TypeAlias = Callable[[Transaction, Mapping[str, int]], Mapping[str, Spend]]
+"""Tells what fleets have cost so far, given how many jobs each has; those that have cost nothing may be left out."""
+
+
+def as_of_now(tx: Transaction, counts: Mapping[str, int]) -> Mapping[str, Spend]:
+    """Return what fleets have cost up to this moment, whatever it takes to sum it up."""
+    return of_fleets(tx, list(counts))
+
+
 def of_tenants(tx: Transaction, tenant: str | None) -> list[TenantSpend]:
     """Return what a tenant, or (None) each of them, has cost so far, by name."""
     mine = [] if tenant is None else [fleets.c.tenant_id == tenant]
@@ -63,16 +72,22 @@ def of_tenants(tx: Transaction, tenant: str | None) -> list[TenantSpend]:
 
 
 def list_fleets(
-    tx: Transaction, tenant: str | None, *, limit: int, after: str | None = None
+    tx: Transaction,
+    tenant: str | None,
+    *,
+    limit: int,
+    after: str | None = None,
+    spending: Spending = as_of_now,
 ) -> list[FleetSpend]:
     """Return what fleets of a tenant, or (None) of all, have cost so far: newest first, older than ``after``."""
-    statement = select(fleets.c.id, fleets.c.name, fleets.c.tenant_id).where(fleets.c.retired_at.is_(None))
+    columns = (fleets.c.id, fleets.c.name, fleets.c.tenant_id, fleets.c.count)
+    statement = select(*columns).where(fleets.c.retired_at.is_(None))
     if tenant is not None:
         statement = statement.where(fleets.c.tenant_id == tenant)
     if after is not None:
         statement = statement.where(fleets.c.id < after)
     rows = tx.execute(statement.order_by(fleets.c.id.desc()).limit(limit)).all()
-    found = of_fleets(tx, [row.id for row in rows])
+    found = spending(tx, {row.id: row.count for row in rows})
     return [FleetSpend(row.id, row.name, row.tenant_id, found.get(row.id, Spend())) for row in rows]
 
 

@@ -9,10 +9,12 @@ from jobs.remembered import Means, Remembered
 class Dear:
     """Something that takes so many seconds to find, and changes each time; a clock, and what is to be done later."""
 
-    def __init__(self, database, seconds=0.1):
+    def __init__(self, database, seconds=0.1, **options):
         self.now, self.seconds, self.asked, self.later, self.broken = 0.0, seconds, [], [], False
         self.database = database
-        self.remembered = Remembered(database, self.find, Means(lambda: self.now, self.later.append))
+        self.remembered = Remembered(
+            database, self.find, Means(lambda: self.now, self.later.append), **options
+        )
 
     def find(self, tx, keys):
         """Count how often it was looked for."""
@@ -51,6 +53,15 @@ def test_what_is_cheap_is_never_kept(database):
     """It is looked for each time."""
     cheap = Dear(database, seconds=0.001)
     assert [cheap.look("a") for _ in range(3)] == [{"a": "a1"}, {"a": "a2"}, {"a": "a3"}]
+
+
+@pytest.mark.parametrize(
+    "options", [{"dear_seconds": 0.2}, {"worth": lambda value: value == "none"}], ids=str
+)
+def test_what_is_not_worth_it_is_never_kept(database, options):
+    """What took long on a busy machine only, or is little, is looked for each time."""
+    little = Dear(database, **options)
+    assert [little.look("a") for _ in range(2)] == [{"a": "a1"}, {"a": "a2"}]
 
 
 def test_what_is_no_longer_fresh_is_renewed_once_and_nobody_waits(dear):
