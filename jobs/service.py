@@ -74,7 +74,7 @@ ANY: Final = JobFilter()
 _MANY: Final = 10_000
 """So many jobs may take long to count."""
 _DEAR_SUMS: Final = 0.2
-"""Summing up what a tenant's fleets have cost takes long in seconds, when it does: how many rows that was, no sum says."""
+"""No sum says over how many rows it went, so only the time tells; a busy moment does not take so long."""
 _LARGE: Final = 1000
 """What so many jobs of one fleet have cost may take long to sum up."""
 _TRIES: Final = 3
