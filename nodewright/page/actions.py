@@ -123,7 +123,8 @@ def _ask(here: _Act, verb: Verb, pick: Pick, shares: Sequence[Share]) -> Respons
         with here.deps.service.reading() as tx:
             sample = picks.sample(tx, pick, verb.states, _SHOWN)
     names = ", ".join(share.fleet for share in shares[:_SHOWN]) + (", …" if len(shares) > _SHOWN else "")
-    asked = verb.question(f"{counted(count, 'job')} of {names}")
+    which = f" with the error code {pick.where.error_code}" if pick.where.error_code else ""
+    asked = verb.question(f"{counted(count, 'job')} of {names}{which}")
     return draw_form(
         here.request,
         here.entry.visitor,

@@ -154,9 +154,9 @@ def test_all_that_fit(house, person, mixed, waiting):
     assert "Cancel 5 jobs of web, db?" in ask(person, "/jobs/cancel", fields)[0]
     assert do(person, "/jobs/cancel", [*fields, ("fleet", other.id)]) == "2 jobs were cancelled."
     assert states(house, "web") == {"queued": 3}
-    assert do(person, "/jobs/retry", [("all", "1"), ("error_code", "rejected_by_api")]).startswith(
-        "1 job waits"
-    )
+    fields = [("all", "1"), ("error_code", "rejected_by_api")]
+    assert "with the error code rejected_by_api a new attempt?" in ask(person, "/jobs/retry", fields)[0]
+    assert do(person, "/jobs/retry", fields).startswith("1 job waits")
 
 
 @pytest.mark.parametrize("fields", [{"state": "quued"}, {"since": "yesterday"}, {"fleet": "none-such"}])

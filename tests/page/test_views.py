@@ -165,18 +165,46 @@ def test_a_fleet_under_way_says_when_it_is_done(look, under_way, morning_after_t
 
 def test_failures_are_retried_from_where_they_are_read(look, morning_after):
     """Each group has a button that retries exactly its jobs; another one retries all."""
-    forms = _forms(look.markup(FLEET, ref=morning_after))
+    markup = look.markup(FLEET, ref=morning_after)
+    forms, taken = _forms(markup), _job(look, "web-0121").id
 
-    wanted = {
-        "csrf": "the-token",
-        "all": "1",
-        "fleet": morning_after,
-        "state": "failed",
-        "error_code": "label_taken",
-    }
-    assert forms["/jobs/retry", "Retry this job (label_taken)"] == wanted
+    assert forms[f"/jobs/{taken}/retry", "Retry this job (web-0121)"] == {"csrf": "the-token"}
     assert forms[f"/fleets/{morning_after}/retry", "Retry all 3 that failed"] == {"csrf": "the-token"}
     assert not [url for url, _ in forms if url.endswith(("/cancel", "/pause", "/resume"))]
+
+
+def test_a_button_says_whom_it_retries(look):
+    """Jobs are retried by their code: where others have it for another reason, the button says so."""
+    fleet, code = add_fleet(look.database, name="web", count=5), "rejected_by_api"
+    reasons = ("no such firewall", "no such firewall", "the disk is too small", None, None)
+    for position, reason in enumerate(reasons, 1):
+        facts = {"error_code": code if reason else "no_capacity", "error_reason": reason}
+        add_job(
+            look.database, State.FAILED, fleet_id=fleet, position=position, label=f"web-{position}", **facts
+        )
+    buttons = [
+        name for url, name in _forms(look.show(FLEET, ref=fleet).parts["failures"]) if url == "/jobs/retry"
+    ]
+
+    assert buttons == ["Retry these 2 (no_capacity)", f"Retry all 3 with {code}"]
+    wanted = {"csrf": "the-token", "all": "1", "fleet": fleet, "state": "failed", "error_code": code}
+    assert _forms(look.markup(FLEET, ref=fleet))["/jobs/retry", f"Retry all 3 with {code}"] == wanted
+
+
+def test_a_tab_says_how_its_fleet_stands(look, morning_after, morning_after_too):
+    """What needs somebody comes first in the title, and the page carries it for those who stay."""
+    shown = look.show(FLEET, ref=morning_after)
+    assert shown.title == "3 failed · web"
+    assert 'data-title="3 failed · web · Nodewright"' in shown.parts["state"]
+    assert look.show(FLEET, ref=morning_after_too).title == "running · db"
+
+
+def test_a_long_page_has_a_way_to_each_part(look, morning_after):
+    """The links at the top lead to parts that are there, and to each of them."""
+    parts = look.show(FLEET, ref=morning_after).parts
+    links = re.findall(r'href="#part-([a-z-]+)"', parts["state"])
+    assert links == ["failures", "history", "timeline", "states", "facts"]
+    assert set(links) <= set(parts)
 
 
 def test_what_was_never_sent_is_not_offered_a_retry(look):
@@ -431,10 +459,33 @@ def test_jobs_can_be_chosen_or_all_that_fit(look, morning_after):
         )
         == 3
     )
-    assert 'formaction="/jobs/cancel"' in markup
     wanted = {"csrf": "the-token", "all": "1", "fleet": morning_after, "state": "failed"}
     assert forms["/jobs/retry", "Retry all that failed"] == wanted
-    assert forms["/jobs/cancel", "Cancel all that are not bought yet"] == wanted
+    assert "Cancel" not in text_of(markup)
+
+
+def test_only_what_helps_is_offered(look, under_way):
+    """What waits can be cancelled, what failed retried; what runs neither, and where all are shown there are both."""
+    acts = {
+        query: {url for url, _ in _forms(look.markup("/jobs", query))}
+        for query in ("state=queued", "state=running", f"fleet={under_way}")
+    }
+    assert acts == {
+        "state=queued": {"/jobs/cancel"},
+        "state=running": set(),
+        f"fleet={under_way}": {"/jobs/retry", "/jobs/cancel"},
+    }
+    assert 'formaction="/jobs/cancel"' in look.markup("/jobs")
+
+
+def test_a_search_that_found_nothing_yet_says_what_was_looked_at(look, under_way, monkeypatch):
+    """It says how many jobs were looked through and what to do, not that there is none."""
+    for module in ("jobs.listing", "nodewright.page.views.jobs"):
+        monkeypatch.setattr(f"{module}.LOOKED_AT", 50)
+    read = look.read("/jobs", "region=nowhere")
+    assert "None of the newest 50 jobs fits; older ones were not looked at yet." in read
+    assert "look through the next 50, or say above which fleet it is of, or how its label begins" in read
+    assert "None of the oldest 50 jobs fits" in look.read("/jobs", "region=nowhere&sort=oldest")
 
 
 # One job -------------------------------------------------------------------------------------------------------------

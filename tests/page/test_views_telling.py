@@ -256,3 +256,13 @@ def test_a_field_is_not_said_twice():
     assert telling.without("No room. (region)", "image") == "No room. (region)"
     assert telling.without("No room.", None) == "No room."
     assert telling.without(None, "region") is None
+
+
+def test_a_step_is_told_without_the_engines_own_words():
+    """That Linode's answer named the instance goes without saying; a key of the settings is called what it is."""
+    assert telling.plain({"proof": "our own 200", "linode_id": 1}) == {"proof": None, "linode_id": 1}
+    assert telling.plain({"proof": "our own 200, late"}) == {"proof": "Linode's answer came late"}
+    assert telling.plain({"proof": "its tag"}) == {"proof": "its tag"}
+    assert [telling.plain(one) for one in (None, {"code": "x"})] == [None, {"code": "x"}]
+    assert telling.who("key settings") == "the key in NODEWRIGHT_API_KEY"
+    assert telling.who("worker-1@here") == "worker-1@here"

@@ -1,7 +1,7 @@
 "use strict";
 // Keeps a page as the server sees it. Whatever somebody has begun (focus, typed text, ticked boxes, an open <details>, a
 // selection, a scrolled table) stays, because elements are changed where they are and only where they differ. It adds a
-// box that chooses all, and a list of its keys; all else is the server's. Without it every page still works.
+// box that chooses all, and a key that leads to the search; all else is the server's. Without it every page still works.
 (() => {
   const main = document.querySelector("[data-live]");
   const note = document.querySelector("#connection, #live");
@@ -126,6 +126,8 @@
       place.tabIndex = -1;
       place.focus({ preventScroll: true });
     }
+    const named = place.querySelector("[data-title]");
+    if (named && document.title !== named.dataset.title) document.title = named.dataset.title;
     addChooser();
   }
 
@@ -222,32 +224,7 @@
   document.addEventListener("change", (event) => { if (event.target.name === "job") count(); });
   addChooser();
 
-  // Keys ---------------------------------------------------------------------------------------------------------------
-
-  const KEYS = [["/", "find jobs"], ["?", "show these keys"], ["Esc", "close this"]];
-
-  function showKeys() {
-    let box = document.getElementById("keys");
-    if (!box) {
-      const make = (name, ...inside) => {
-        const made = document.createElement(name);
-        made.append(...inside);
-        return made;
-      };
-      const rows = KEYS.flatMap(([key, words]) => [make("dt", make("kbd", key)), make("dd", words)]);
-      const list = make("dl", ...rows);
-      list.className = "facts";
-      const done = make("form", make("button", "Close"));
-      done.method = "dialog";
-      const title = make("h2", "Keys");
-      title.id = "keys-title";
-      box = make("dialog", title, list, done);
-      box.id = "keys";
-      box.setAttribute("aria-labelledby", title.id);
-      document.body.append(box);
-    }
-    if (!box.open) box.showModal();
-  }
+  // A key ---------------------------------------------------------------------------------------------------------------
 
   function find() {
     const field = document.querySelector("input[type=search]");
@@ -256,13 +233,13 @@
     return field.select();
   }
 
+  // With Ctrl: a key alone may be struck by whoever speaks to the browser, and means other things to screen readers.
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
-    if (event.target.closest("input:not([type=checkbox]), textarea, select, dialog")) return;
-    if (event.key === "?") showKeys();
-    else if (event.key === "/") find();
-    else return;
+    if (!event.ctrlKey || event.altKey || event.metaKey || event.isComposing || event.key !== "/") return;
     event.preventDefault();
+    find();
   });
+  const hint = document.querySelector("footer p");
+  if (hint) hint.append(" Ctrl + / finds jobs.");
   if (location.hash === "#q") document.getElementById("q")?.focus();
 })();

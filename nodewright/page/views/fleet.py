@@ -47,13 +47,30 @@ class Cause:
     """Why some jobs of a fleet failed, and what can be done for them."""
 
     group: FailureGroup
+    alike: Sequence[FailureGroup]
+    """All groups of its code, itself too: jobs are listed and retried by the code."""
     jobs: str
-    """Where they are listed."""
+    """Where those of the code are listed."""
 
     @property
     def retriable(self) -> int:
         """How many of them can be retried."""
         return self.group.count - self.group.rejected
+
+    @property
+    def listed(self) -> int:
+        """How many jobs have the code."""
+        return sum(one.count for one in self.alike)
+
+    @property
+    def retried(self) -> int:
+        """How many jobs that have the code can be retried."""
+        return sum(one.count - one.rejected for one in self.alike)
+
+    @property
+    def shared(self) -> bool:
+        """Whether others have the code for another reason."""
+        return len(self.alike) > 1
 
 
 def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
@@ -80,7 +97,7 @@ def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
         **table,
     }
     made = parts("fleet.html", asked, now, **context)
-    return Shown(f"Fleet {fleet.name}", _in_order(made, timelines(fleet, lines, span, now)))
+    return Shown(telling.title_of(fleet), _in_order(made, timelines(fleet, lines, span, now)))
 
 
 def _here(fleet: FleetView) -> str:
@@ -98,10 +115,11 @@ def _standing(
     alarms = () if status is None else status.alarms
     return {
         "alarms": [alarm for alarm in alarms if alarm.code in telling.HOLDING_UP],
+        "title": telling.title_of(fleet),
         "sentence": telling.state_of(fleet),
         "reason_line": because(groups),
         "outlook": telling.outlook_of(left),
-        "causes": [Cause(group, listing(fleet, group)) for group in groups],
+        "causes": causes_of(fleet, groups),
         "waiting": _count(fleet, telling.KINDS["waiting"]),
         "cancellable": _count(fleet, _CANCELLABLE),
         "failed": _count(fleet, [State.FAILED]),
@@ -157,10 +175,19 @@ def _in_order(made: Mapping[str, str], rows: Mapping[str, str]) -> dict[str, str
     return found
 
 
-def listing(fleet: FleetView, group: FailureGroup) -> str:
-    """Return where the jobs of a group are listed."""
-    states = {0: State.FAILED, group.count: State.REJECTED}
-    return link("/jobs", fleet=fleet.id, state=states.get(group.rejected), error_code=group.code)
+def causes_of(fleet: FleetView, groups: Sequence[FailureGroup]) -> list[Cause]:
+    """Return why jobs failed, each with what else has its code."""
+    codes: dict[str, list[FailureGroup]] = {}
+    for group in groups:
+        codes.setdefault(group.code, []).append(group)
+    return [Cause(group, codes[group.code], listing(fleet, codes[group.code])) for group in groups]
+
+
+def listing(fleet: FleetView, alike: Sequence[FailureGroup]) -> str:
+    """Return where the jobs of groups of one code are listed."""
+    count, rejected = sum(one.count for one in alike), sum(one.rejected for one in alike)
+    states = {0: State.FAILED, count: State.REJECTED}
+    return link("/jobs", fleet=fleet.id, state=states.get(rejected), error_code=alike[0].code)
 
 
 def because(groups: Sequence[FailureGroup]) -> str:

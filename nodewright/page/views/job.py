@@ -65,9 +65,9 @@ def story(detail: JobDetail) -> Iterator[Line]:
     for event in detail.timeline:
         spent = None if before is None else (event.at - before.at).total_seconds()
         waited = None if before is None or spent is None else gap(before.event, before.state, spent)
-        words = sentence(event.event, event.detail, event.state)
+        words = sentence(event.event, telling.plain(event.detail), event.state)
         kind = telling.KIND_OF.get(event.state, "ended")
-        yield Line(event.at, kind, words[:1].upper() + words[1:], event.actor, waited)
+        yield Line(event.at, kind, words[:1].upper() + words[1:], telling.who(event.actor), waited)
         before = event
 
 

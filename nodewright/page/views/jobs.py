@@ -1,12 +1,14 @@
 """Jobs: found by what they are, a page at a time, and chosen for a retry or a cancel."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, Final
 
 from starlette.datastructures import QueryParams
 
-from jobs.listing import JobFilter, JobPage, Sort, is_place
+from jobs.cancelling import UNBOUGHT
+from jobs.listing import LOOKED_AT, JobFilter, JobPage, Sort, is_place
 from jobs.service import NotFound
 from jobs.states import State
 from jobs.views import FleetView
@@ -39,6 +41,9 @@ def show_jobs(deps: ServiceDeps, asked: Asked) -> Shown:
     unknown = wanted["fleet"] is not None and fleet is None
     with deps.service.reading() as tx:
         now = tx.now
+    counted = counts(deps, asked, wanted, fleet)
+    page = _page(deps, asked, wanted, None if fleet is None else fleet.id, unknown=unknown)
+    state = state_in(query)
     context = {
         "wanted": wanted,
         "states": list(State),
@@ -47,11 +52,16 @@ def show_jobs(deps: ServiceDeps, asked: Asked) -> Shown:
         "filtered": any(value for name, value in wanted.items() if name != "sort"),
         "fleet": fleet,
         "notes": [*faults(query), *([f"There is no fleet {wanted['fleet']!r}."] if unknown else [])],
-        "counts": counts(deps, asked, wanted, fleet),
+        "counts": counted,
         "chips": {state.value: link("/jobs", {**wanted, "state": state}) for state in State},
         "every": link("/jobs", {**wanted, "state": None}),
         "fields": {"all": "1", **{name: value for name, value in wanted.items() if value and name != "sort"}},
-        **_page(deps, asked, wanted, None if fleet is None else fleet.id, unknown=unknown),
+        # By the address alone: boxes must not go while somebody ticks them.
+        "for_chosen": offered({state} if state else set(State)),
+        "for_all": offered(states_in(query, counted, page)),
+        "looked_at": LOOKED_AT,
+        "walked": _walked(wanted, page),
+        **page,
     }
     return Shown("Jobs", parts("jobs.html", asked, now, **context))
 
@@ -72,6 +82,32 @@ def _page(
         "first": link("/jobs", wanted) if after else None,
         "more": link("/jobs", wanted, after=page.next) if page.next else None,
     }
+
+
+def offered(states: AbstractSet[str]) -> dict[str, bool]:
+    """Return what can do something for jobs in these states."""
+    return {"retry": State.FAILED in states, "cancel": not states.isdisjoint(UNBOUGHT)}
+
+
+def states_in(query: QueryParams, counted: Mapping[str, int], page: Mapping[str, Any]) -> AbstractSet[str]:
+    """Return in which states the jobs that fit may be; none where the query is not understood."""
+    if faults(query):
+        return frozenset()
+    if state := state_in(query):
+        return {state}
+    if counted:
+        return {name for name, count in counted.items() if count}
+    whole = page["first"] is None and page["more"] is None
+    return {job.state for job in page["jobs"]} if whole else set(State)
+
+
+def _walked(wanted: Wanted, page: Mapping[str, Any]) -> tuple[str, str]:
+    """Return which jobs a page looked through that found none, and which ones are left."""
+    if page["first"] is not None:
+        return "next", "those after them"
+    if wanted["sort"] == Sort.NEWEST or not (wanted["sort"] or wanted["fleet"]):
+        return "newest", "older ones"
+    return ("oldest", "newer ones") if wanted["sort"] == Sort.OLDEST else ("first", "those after them")
 
 
 def filter_in(query: QueryParams) -> JobFilter:

@@ -32,6 +32,7 @@ def environment() -> Environment:
         "counted": telling.counted,
         "listed": telling.listed,
         "without": telling.without,
+        "who": telling.who,
         "kind": telling.KIND_OF.__getitem__,
         "kinds": telling.kinds_of,
         "number": _number,

@@ -8,6 +8,7 @@ from jobs.admission import CREATE
 from jobs.estimate import Estimate
 from jobs.states import State
 from jobs.views import FleetView, JobView, WindowView
+from nodewright.words import Detail
 
 KINDS: Final[Mapping[str, tuple[State, ...]]] = {
     "running": (State.RUNNING,),
@@ -142,6 +143,23 @@ def _clauses(states: Mapping[str, int], *, but: State | None = None) -> Iterator
             yield one if count == 1 else many.format(f"{count:,}")
 
 
+def title_of(fleet: FleetView) -> str:
+    """Return a fleet's name for a tab, behind how it stands: what needs somebody comes first."""
+    kinds = kinds_of(fleet.states)
+    return f"{_in_brief(fleet, kinds)} · {fleet.name}" if kinds else fleet.name
+
+
+def _in_brief(fleet: FleetView, kinds: Mapping[str, int]) -> str:
+    if failed := kinds.get("failed"):
+        return f"{failed:,} failed"
+    if fleet.held_at is not None and "waiting" in kinds:
+        return "paused"
+    running = kinds.get("running", 0)
+    if kinds.keys() <= {"running", "ended"}:
+        return MEANT["running" if running else "ended"]
+    return f"{running:,} of {sum(kinds.values()):,} {'runs' if running == 1 else 'run'}"
+
+
 # Jobs ----------------------------------------------------------------------------------------------------------------
 
 
@@ -186,6 +204,26 @@ def _more(job: JobView, now: datetime) -> Iterator[str]:
         yield f"It goes on at {clock(job.run_after, now)}."
     if job.state == State.FAILED and job.linode_id is not None:
         yield f"Its instance {job.linode_id} still exists and costs money."
+
+
+_PROOFS: Final[Mapping[str, str | None]] = {
+    "our own 200": None,  # that Linode's answer named it goes without saying
+    "our own 200, late": "Linode's answer came late",
+    "a person's word": "a person said so",
+}
+_SETTINGS_KEY: Final = "key settings"
+
+
+def plain(detail: Detail | None) -> Detail | None:
+    """Return a step's details without the engine's own words for how it knows."""
+    if detail is None or "proof" not in detail:
+        return detail
+    return {**detail, "proof": _PROOFS.get(str(detail["proof"]), detail["proof"])}
+
+
+def who(actor: str) -> str:
+    """Return who did something, for somebody who does not know how timelines name them."""
+    return "the key in NODEWRIGHT_API_KEY" if actor == _SETTINGS_KEY else actor
 
 
 # Windows -------------------------------------------------------------------------------------------------------------
