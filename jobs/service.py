@@ -589,7 +589,8 @@ class Service:
         """Return what fleets have cost, given how many jobs they have; of large ones as of a moment ago."""
         large = [fleet_id for fleet_id, count in counts.items() if count >= _LARGE]
         small = [fleet_id for fleet_id in counts if fleet_id not in large]
-        return {**spend.of_fleets(tx, small), **self._spent.look(tx, large)}
+        now = spend.of_fleets(tx, small) if small else {}
+        return {**now, **self._spent.look(tx, large)}
 
     def outlook(self, ref: str, tenant: str) -> outlook.Outlook:
         """Return what is still to come of a fleet. Raises NotFound."""

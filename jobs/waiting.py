@@ -4,13 +4,12 @@ A line is those of one account, tenant and priority, the oldest first. There are
 each answer takes a step or two in each of them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import product
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, bindparam, func, literal, select
+from sqlalchemy import Select, and_, bindparam, func, literal, select, true
 
 from jobs.admission import GOING
 from jobs.database import Transaction
@@ -31,22 +30,16 @@ class Line:
     """When it was submitted."""
 
 
-_READY: Final = and_(
-    jobs.c.account_id == bindparam("account"),
-    jobs.c.tenant_id == bindparam("tenant"),
-    in_state(State.QUEUED),
-    jobs.c.run_after.is_(None),
-)
-_HEAD: Final = (
-    select(jobs.c.priority, jobs.c.id, jobs.c.submitted_at)
-    .where(_READY)
-    .order_by(jobs.c.priority.desc(), jobs.c.id)
-    .limit(1)
-)
-_NEXT: Final = _HEAD.where(jobs.c.priority < bindparam("below"))
+_READY: Final = and_(in_state(State.QUEUED), jobs.c.run_after.is_(None))
+_LINE: Final = (jobs.c.account_id == bindparam("account"), jobs.c.tenant_id == bindparam("tenant"))
+_HEADS: Final = select(jobs.c.priority, jobs.c.id, jobs.c.submitted_at).where(_READY)
+_IN_ORDER: Final = _HEADS.order_by(jobs.c.priority.desc(), jobs.c.id).limit(1)
+
+
 _BEFORE: Final = select(func.count()).select_from(
     select(literal(1))
     .where(
+        *_LINE,
         _READY,
         jobs.c.priority == bindparam("priority"),
         jobs.c.id < bindparam("edge", type_=jobs.c.id.type),
@@ -61,29 +54,39 @@ def lines(
     tx: Transaction, *, account_ids: Sequence[str] | None = None, tenant: str | None = None
 ) -> Iterator[Line]:
     """Yield the lines of some accounts (None: all) and of a tenant (None: each), those of paused fleets among them."""
-    return _lines(tx, _HEAD, _NEXT, account_ids, tenant)
+    pairs = select(accounts.c.id, tenants.c.id).select_from(accounts.join(tenants, true()))
+    if account_ids is not None:
+        pairs = pairs.where(accounts.c.id.in_(account_ids))
+    return _lines(tx, _IN_ORDER, pairs if tenant is None else pairs.where(tenants.c.id == tenant))
 
 
 def going(tx: Transaction) -> Iterator[Line]:
     """Yield the lines as they are without the fleets that a person has paused, or that their own policy has stopped."""
-    return _lines(tx, _HEAD.where(GOING), _NEXT.where(GOING), None, None)
+    pairs = select(accounts.c.id, tenants.c.id).select_from(accounts.join(tenants, true()))
+    return _lines(tx, _IN_ORDER.where(GOING), pairs)
 
 
-def _lines(
-    tx: Transaction,
-    head: Select[Any],
-    following: Select[Any],
-    account_ids: Sequence[str] | None,
-    tenant: str | None,
-) -> Iterator[Line]:
-    where = tx.execute(select(accounts.c.id)).scalars().all() if account_ids is None else account_ids
-    who = tx.execute(select(tenants.c.id)).scalars().all() if tenant is None else [tenant]
-    for account_id, tenant_id in product(where, who):
-        which = {"account": account_id, "tenant": tenant_id}
-        row = tx.execute(head, which).first()
-        while row is not None:
-            yield Line(account_id, tenant_id, *row)
-            row = tx.execute(following, {**which, "below": row.priority}).first()
+def _lines(tx: Transaction, heads: Select[Any], pairs: Select[Any]) -> Iterator[Line]:
+    following = heads.where(*_LINE, jobs.c.priority < bindparam("below"))
+    for row in _first(tx, heads, pairs):
+        line: Line | None = Line(*row)
+        while line is not None:
+            yield line
+            which = {"account": line.account, "tenant": line.tenant, "below": line.priority}
+            found = tx.execute(following, which).first()
+            line = None if found is None else Line(line.account, line.tenant, *found)
+
+
+def _first(tx: Transaction, heads: Select[Any], pairs: Select[Any]) -> Iterable[Any]:
+    """Return the most urgent line's columns of each account and tenant for which jobs wait."""
+    if not tx.on_sqlite:
+        own = (jobs.c.account_id == accounts.c.id, jobs.c.tenant_id == tenants.c.id)
+        each = heads.where(*own).correlate(accounts, tenants).lateral("each")
+        return list(tx.execute(pairs.add_columns(*each.c).join(each, true())))
+    # SQLite has no LATERAL, and statements cost next to nothing.
+    which = [{"account": row[0], "tenant": row[1]} for row in tx.execute(pairs)]
+    found = [(one, tx.execute(heads.where(*_LINE), one).first()) for one in which]
+    return [(one["account"], one["tenant"], *row) for one, row in found if row is not None]
 
 
 def count_before(tx: Transaction, line: Line, job_id: str, *, fleet_id: str, most: int) -> int:
