@@ -63,7 +63,7 @@ from jobs.states import State
 from jobs.transitions import InstanceFacts
 from jobs.validation import Report, Rules, validate
 from jobs.vault import UnreadableSecretError, Vault
-from jobs.views import FleetSpend, FleetView, GroupView, JobDetail, JobView, Spend, Status, TenantSpend
+from jobs.views import Alarm, FleetSpend, FleetView, GroupView, JobDetail, JobView, Spend, Status, TenantSpend
 
 STALE_AFTER: Final = timedelta(minutes=15)
 """A catalog older than this is refreshed; it is served all the same."""
@@ -577,6 +577,11 @@ class Service:
         with self._database.read() as tx:
             states = self._states.look(tx, [tenant])[tenant]
             return queries.status(tx, stale_after=STALE_AFTER, states=states, tenant=tenant)
+
+    def alarms(self, tenant: str | None = None) -> tuple[Alarm, ...]:
+        """Return what is wrong now: the tenant's part, or (None) of the whole installation. Counts nothing."""
+        with self._database.read() as tx:
+            return alarms(tx, *queries.account_ids(tx, tenant), tenant=tenant)
 
     def readings(self) -> Readings:
         """Return what the metrics are made of, of the whole installation."""

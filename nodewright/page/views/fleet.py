@@ -13,7 +13,7 @@ from jobs.history import History, Moment
 from jobs.listing import JobFilter
 from jobs.overview import FailureGroup, Span
 from jobs.states import PENDING, State
-from jobs.views import FleetView, Status
+from jobs.views import Alarm, FleetView
 from nodewright.page import pictures
 from nodewright.page.pictures import Row, Sample, Scale, Stretch
 from nodewright.page.shown import Asked, Shown
@@ -77,7 +77,7 @@ def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
     """Show one fleet."""
     fleet = deps.service.fleet(asked.path["ref"], asked.visitor.tenant)
     busy = any(fleet.states.get(name) for name in _AT_WORK)
-    status = deps.service.status(asked.visitor.part) if busy else None
+    alarms = deps.service.alarms(asked.visitor.part) if busy else ()
     begin = max((position_in(asked.query, "line") or 1) - 1, 0) // LINES * LINES
     table = _table(deps, asked, fleet)
     with deps.service.reading() as tx:
@@ -91,7 +91,7 @@ def show_fleet(deps: ServiceDeps, asked: Asked) -> Shown:
         "fleet": fleet,
         "here": _here(fleet),
         "whole": sum(fleet.states.values()),
-        **_standing(fleet, groups, status, None if found is None else found.estimate),
+        **_standing(fleet, groups, alarms, None if found is None else found.estimate),
         **_past(past, span),
         **_pages(fleet, begin, len(lines)),
         **table,
@@ -109,10 +109,9 @@ def _count(fleet: FleetView, states: Iterable[State]) -> int:
 
 
 def _standing(
-    fleet: FleetView, groups: Sequence[FailureGroup], status: Status | None, left: Estimate | None
+    fleet: FleetView, groups: Sequence[FailureGroup], alarms: Sequence[Alarm], left: Estimate | None
 ) -> dict[str, Any]:
     """Return how the fleet stands, what holds it up, what failed, and what can be done."""
-    alarms = () if status is None else status.alarms
     return {
         "alarms": [alarm for alarm in alarms if alarm.code in telling.HOLDING_UP],
         "title": telling.title_of(fleet),
