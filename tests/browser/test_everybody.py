@@ -106,6 +106,23 @@ def test_the_first_step_skips_the_menu(tab, paths):
     assert tab.page.evaluate("document.activeElement.localName") == "main"
 
 
+def test_sections_are_a_step_away(tab, paths):
+    """Each link at a fleet's head leads to its section, and the next Tab goes on from there."""
+    page = tab.page
+    page.goto(paths["a fleet"])
+    links = page.get_by_role("navigation", name="On this page").get_by_role("link")
+    expect(links).to_have_text(["What failed", "How it went", "Each job", "Jobs", "The fleet"])
+    for link in links.all():
+        link.focus()
+        page.keyboard.press("Enter")
+        name = page.evaluate("location.hash.slice(1)")
+        expect(page.locator(f"#{name} h2")).to_be_in_viewport()
+    links.nth(3).focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('[data-part]').id") == "part-states"
+
+
 def test_without_a_script(open_tab, paths):
     """Everything can be read and done without a script; only the live changes are missing."""
     page = open_tab(script=False).page

@@ -21,16 +21,18 @@ def test_rows_turn_running_before_ones_eyes(tab, client):
 
 
 def test_one_fleet_comes_up(tab, client):
-    """On a fleet's page each row goes through its states and the sentence changes, without a reload."""
+    """On a fleet's page each row goes through its states, sentence and title change, without a reload."""
     fleet = client.submit({"name": "rising", "count": 25, **SPEC}).fleet
     page = tab.page
     page.goto(f"/fleets/{fleet.id}")
     stay(page)
     expect(row(page, "rising-0025")).to_contain_text("queued")
+    expect(page).to_have_title(re.compile(r"^\d+ of 25 runs? · rising · Nodewright$"))
     tab.keep("rising-halfway", whole=True)
     expect(row(page, "rising-0001")).to_contain_text("running")
     expect(row(page, "rising-0025")).to_contain_text("running")
     expect(part(page, "state")).to_contain_text("All 25 run.")
+    expect(page).to_have_title("running · rising · Nodewright")
     assert stayed(page)
     tab.keep("rising-done", whole=True)
 

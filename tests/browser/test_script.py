@@ -25,18 +25,24 @@ def test_all_on_a_page_are_chosen(open_tab, client):
 
 
 def test_a_key_leads_to_the_search(tab):
-    """Ctrl + / leads to the search from everywhere, as the page's foot says; no key alone does anything."""
+    """Ctrl + / leads to the search from everywhere; no key alone does anything (WCAG 2.1.4)."""
     page = tab.page
     page.goto("/")
     expect(page.locator("footer")).to_contain_text("Ctrl + / finds jobs")
-    for key in ("/", "?"):
+    before = page.url
+    for key in "/?aj":
         page.keyboard.press(key)
-    field = page.get_by_label("Label")
-    expect(field).to_have_count(0)
+    assert page.url == before
+    assert page.evaluate("document.activeElement.localName") == "body"
     page.keyboard.press("Control+/")
+    field = page.get_by_label("Label")
     expect(field).to_be_focused()
     page.keyboard.type("a/b?")
     expect(field).to_have_value("a/b?")
+    page.get_by_role("link", name="Jobs", exact=True).focus()
+    page.keyboard.press("Control+/")
+    expect(field).to_be_focused()
+    assert field.evaluate("one => one.selectionEnd - one.selectionStart") == 4
 
 
 def test_no_button_becomes_another(open_tab, client):

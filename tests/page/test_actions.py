@@ -154,9 +154,18 @@ def test_all_that_fit(house, person, mixed, waiting):
     assert "Cancel 5 jobs of web, db?" in ask(person, "/jobs/cancel", fields)[0]
     assert do(person, "/jobs/cancel", [*fields, ("fleet", other.id)]) == "2 jobs were cancelled."
     assert states(house, "web") == {"queued": 3}
-    fields = [("all", "1"), ("error_code", "rejected_by_api")]
-    assert "with the error code rejected_by_api a new attempt?" in ask(person, "/jobs/retry", fields)[0]
-    assert do(person, "/jobs/retry", fields).startswith("1 job waits")
+    assert do(person, "/jobs/retry", [("all", "1"), ("error_code", "rejected_by_api")]).startswith(
+        "1 job waits"
+    )
+
+
+def test_a_question_says_that_all_with_a_code_are_meant(house, person, mixed):
+    """A retry by an error code takes all that have it, for whatever reason, and the question says so."""
+    fleet = read_job(house.database, mixed[0]).fleet_id
+    fields = [("all", "1"), ("fleet", fleet), ("state", "failed"), ("error_code", "rejected_by_api")]
+    words, form = ask(person, "/jobs/retry", fields)
+    assert "Give 2 jobs of mixed with the error code rejected_by_api a new attempt?" in words
+    assert ("error_code", "rejected_by_api") in form.fields
 
 
 @pytest.mark.parametrize("fields", [{"state": "quued"}, {"since": "yesterday"}, {"fleet": "none-such"}])

@@ -7,12 +7,13 @@ import pytest
 from sqlalchemy import insert, update
 
 import nodewright.page
-from jobs import house
-from jobs.records import accounts, chores, fleets, installation, jobs, rate_windows, workers
+from jobs import house, listing, overview
+from jobs.records import accounts, chores, fleets, installation, job_events, jobs, rate_windows, workers
 from jobs.service import NotFound
 from jobs.states import State
 from nodewright.page.shown import Visitor
 from nodewright.page.views import VIEWS
+from nodewright.page.views import jobs as page_of_jobs
 from tests.support.arrivals import arrive
 from tests.support.fleets import TENANT, add_fleet, add_job, add_tenant, set_job, submit
 from tests.support.looks import Looker, text_of
@@ -26,6 +27,7 @@ TAKEN = ("label_taken", "Label must be unique among your linodes", "label")
 FULL = ("no_capacity", "us-east has no capacity for this plan", "region")
 HOSTILE = '"><script>alert(\'x\')</script><b style="color:red">{{ 7 * 7 }}'
 WEIGHT = 150_000
+_NUMBERS = itertools.count(1)
 LAYOUT = 4_000
 """What stands around a page's parts."""
 
@@ -165,46 +167,72 @@ def test_a_fleet_under_way_says_when_it_is_done(look, under_way, morning_after_t
 
 def test_failures_are_retried_from_where_they_are_read(look, morning_after):
     """Each group has a button that retries exactly its jobs; another one retries all."""
-    markup = look.markup(FLEET, ref=morning_after)
-    forms, taken = _forms(markup), _job(look, "web-0121").id
+    forms = _forms(look.markup(FLEET, ref=morning_after))
 
-    assert forms[f"/jobs/{taken}/retry", "Retry this job (web-0121)"] == {"csrf": "the-token"}
+    job = _job(look, "web-0121").id
+    assert forms[f"/jobs/{job}/retry", "Retry this job (web-0121)"] == {"csrf": "the-token"}
     assert forms[f"/fleets/{morning_after}/retry", "Retry all 3 that failed"] == {"csrf": "the-token"}
     assert not [url for url, _ in forms if url.endswith(("/cancel", "/pause", "/resume"))]
 
 
-def test_a_button_says_whom_it_retries(look):
-    """Jobs are retried by their code: where others have it for another reason, the button says so."""
-    fleet, code = add_fleet(look.database, name="web", count=5), "rejected_by_api"
-    reasons = ("no such firewall", "no such firewall", "the disk is too small", None, None)
-    for position, reason in enumerate(reasons, 1):
-        facts = {"error_code": code if reason else "no_capacity", "error_reason": reason}
-        add_job(
-            look.database, State.FAILED, fleet_id=fleet, position=position, label=f"web-{position}", **facts
-        )
-    buttons = [
-        name for url, name in _forms(look.show(FLEET, ref=fleet).parts["failures"]) if url == "/jobs/retry"
-    ]
-
-    assert buttons == ["Retry these 2 (no_capacity)", f"Retry all 3 with {code}"]
-    wanted = {"csrf": "the-token", "all": "1", "fleet": fleet, "state": "failed", "error_code": code}
-    assert _forms(look.markup(FLEET, ref=fleet))["/jobs/retry", f"Retry all 3 with {code}"] == wanted
+def _failed(look, fleet, code, *reasons, state=State.FAILED):
+    for reason in reasons:
+        count = next(_NUMBERS)
+        more = {"error_code": code, "error_reason": reason, "label": f"web-{count:04d}", "position": count}
+        add_job(look.database, state, fleet_id=fleet, **more)
 
 
-def test_a_tab_says_how_its_fleet_stands(look, morning_after, morning_after_too):
-    """What needs somebody comes first in the title, and the page carries it for those who stay."""
+def test_a_button_says_what_it_retries(look):
+    """A retry is by the error code: where others have it for another reason, button and link say how many in all."""
+    fleet = add_fleet(look.database, name="web")
+    _failed(
+        look, fleet, "rejected_by_api", "not here", "not here", "not today", "not today", "not today", "no"
+    )
+    _failed(look, fleet, "no_capacity", "full", "full")
+    _failed(look, fleet, "unknown_type", "no such plan", "no such plan", state=State.REJECTED)
+    markup = look.show(FLEET, ref=fleet).parts["failures"]
+    forms, wanted = _forms(markup), {"csrf": "the-token", "all": "1", "fleet": fleet, "state": "failed"}
+
+    assert markup.count(">Retry all 6 with rejected_by_api<") == 2
+    assert forms["/jobs/retry", "Retry all 6 with rejected_by_api"] == {
+        **wanted,
+        "error_code": "rejected_by_api",
+    }
+    assert forms["/jobs/retry", "Retry these 2 (no_capacity)"] == {**wanted, "error_code": "no_capacity"}
+    assert "Why: 6 refused by Linode, 2 " in text_of(look.show(FLEET, ref=fleet).parts["state"])
+    (alone,) = [url for url, says in forms if says.startswith("Retry this job")]
+    assert re.fullmatch("/jobs/[0-9a-f-]{36}/retry", alone)
+    assert text_of(markup).count("all 6 with this code") == 2
+    assert len(forms) == 3
+
+
+def test_a_button_names_no_number_where_not_all_were_looked_at(look, monkeypatch):
+    """Of very many failures only a part is counted; then a button says that it is for all with the code."""
+    monkeypatch.setattr(overview, "LOOKED_AT", 3)  # instead of thousands of rows
+    fleet = add_fleet(look.database, name="web")
+    _failed(look, fleet, "no_capacity", *["full"] * 5)
+    markup = look.show(FLEET, ref=fleet).parts["failures"]
+
+    assert "3 jobs at least" in text_of(markup)
+    assert ("/jobs/retry", "Retry all with no_capacity") in _forms(markup)
+
+
+def test_the_tab_says_how_a_fleet_stands(look, morning_after):
+    """The title says what needs a look before the name, and goes along with the part that changes."""
     shown = look.show(FLEET, ref=morning_after)
+
     assert shown.title == "3 failed · web"
-    assert 'data-title="3 failed · web · Nodewright"' in shown.parts["state"]
-    assert look.show(FLEET, ref=morning_after_too).title == "running · db"
+    assert '<h1 data-title="3 failed · web · Nodewright">' in shown.parts["state"]
 
 
-def test_a_long_page_has_a_way_to_each_part(look, morning_after):
-    """The links at the top lead to parts that are there, and to each of them."""
-    parts = look.show(FLEET, ref=morning_after).parts
-    links = re.findall(r'href="#part-([a-z-]+)"', parts["state"])
-    assert links == ["failures", "history", "timeline", "states", "facts"]
-    assert set(links) <= set(parts)
+def test_the_parts_of_a_fleet_are_a_step_away(look, morning_after, morning_after_too):
+    """Links at the head lead to each section that there is, and to no other."""
+    for fleet, failed in ((morning_after, True), (morning_after_too, False)):
+        parts = look.show(FLEET, ref=fleet).parts
+        nav = parts["state"].partition('aria-label="On this page"')[2]
+        names = re.findall(r'href="#part-([^"]*)"', nav)
+        assert names == [*(["failures"] if failed else []), "history", "timeline", "states", "facts"]
+        assert all(parts[name].startswith("<h2>") for name in names)
 
 
 def test_what_was_never_sent_is_not_offered_a_retry(look):
@@ -461,31 +489,61 @@ def test_jobs_can_be_chosen_or_all_that_fit(look, morning_after):
     )
     wanted = {"csrf": "the-token", "all": "1", "fleet": morning_after, "state": "failed"}
     assert forms["/jobs/retry", "Retry all that failed"] == wanted
-    assert "Cancel" not in text_of(markup)
 
 
-def test_only_what_helps_is_offered(look, under_way):
-    """What waits can be cancelled, what failed retried; what runs neither, and where all are shown there are both."""
-    acts = {
-        query: {url for url, _ in _forms(look.markup("/jobs", query))}
-        for query in ("state=queued", "state=running", f"fleet={under_way}")
-    }
-    assert acts == {
-        "state=queued": {"/jobs/cancel"},
-        "state=running": set(),
-        f"fleet={under_way}": {"/jobs/retry", "/jobs/cancel"},
-    }
-    assert 'formaction="/jobs/cancel"' in look.markup("/jobs")
+RETRY_ALL, CANCEL_ALL = "Retry all that failed", "Cancel all that are not bought yet"
 
 
-def test_a_search_that_found_nothing_yet_says_what_was_looked_at(look, under_way, monkeypatch):
-    """It says how many jobs were looked through and what to do, not that there is none."""
-    for module in ("jobs.listing", "nodewright.page.views.jobs"):
-        monkeypatch.setattr(f"{module}.LOOKED_AT", 50)
-    read = look.read("/jobs", "region=nowhere")
-    assert "None of the newest 50 jobs fits; older ones were not looked at yet." in read
-    assert "look through the next 50, or say above which fleet it is of, or how its label begins" in read
-    assert "None of the oldest 50 jobs fits" in look.read("/jobs", "region=nowhere&sort=oldest")
+@pytest.mark.parametrize(
+    ("query", "chosen", "every"),
+    [
+        ("state=failed", {"Retry"}, {RETRY_ALL}),
+        ("state=queued", {"Cancel"}, {CANCEL_ALL}),
+        ("state=running", set(), set()),
+        ("", {"Retry", "Cancel"}, {RETRY_ALL, CANCEL_ALL}),
+        ("error_code=no_capacity", {"Retry", "Cancel"}, {RETRY_ALL}),
+        ("q=web-0001", {"Retry", "Cancel"}, set()),
+        ("region=us-east", {"Retry", "Cancel"}, {RETRY_ALL, CANCEL_ALL}),
+        ("state=runing", {"Retry", "Cancel"}, set()),
+    ],
+)
+def test_only_what_can_do_something_is_offered(look, under_way, query, chosen, every):
+    """A list offers what is for jobs as it finds: none is cancelled that failed, none is retried that waits."""
+    parts = look.show("/jobs", f"fleet={under_way}&{query}").parts
+
+    assert set(re.findall(r"<button[^>]*>([^<]*)</button>", parts["rows"])) == chosen
+    assert ('name="job"' in parts["rows"]) is bool(chosen)
+    assert {says for _, says in _forms(parts["every"])} == every
+    assert bool(parts["every"]) is bool(every)
+
+
+def test_a_fleet_that_has_settled_offers_no_cancel(look, morning_after, morning_after_too):
+    """Of a fleet the counts tell what can be done for all of it."""
+    assert CANCEL_ALL not in look.markup("/jobs", f"fleet={morning_after}")
+    assert RETRY_ALL in look.markup("/jobs", f"fleet={morning_after}")
+    assert look.show("/jobs", f"fleet={morning_after_too}").parts["every"] == ""
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("", "None of the newest 3 jobs fits; older ones were not looked at yet."),
+        ("&sort=oldest", "None of the oldest 3 jobs fits; newer ones were not looked at yet."),
+        ("&fleet={}", "None of the first 3 jobs fits; those after them were not looked at yet."),
+        ("&fleet={}&after=3", "None of the next 3 jobs fits; those after them were not looked at yet."),
+    ],
+)
+def test_a_search_that_has_not_seen_all_says_so(look, morning_after, monkeypatch, query, words):
+    """Where a page looked at as much as it may and found none, it says at what, and how to go on or find sooner."""
+    for module in (listing, page_of_jobs):
+        monkeypatch.setattr(module, "LOOKED_AT", 3)  # instead of 25,000 rows
+    query = "region=eu-west" + query.format(morning_after)
+    markup = look.markup("/jobs", query)
+
+    assert words in text_of(markup)
+    assert "What to do: look through the next 3, or say above" in text_of(markup)
+    assert re.search(r'<a href="/jobs\?[^"]*region=eu-west[^"]*after=[^"]*" rel="next">look through', markup)
+    assert ("which fleet it is of" in markup) is ("fleet" not in query)
 
 
 # One job -------------------------------------------------------------------------------------------------------------
@@ -510,6 +568,18 @@ def test_a_failed_job_says_why_and_what_to_do(look, morning_after):
     ):
         assert words in story
     assert (f"/jobs/{_job(look, 'web-0038').id}/retry", "Retry this job") in _forms(shown.parts["state"])
+
+
+def test_a_story_uses_no_words_of_the_engines_own(look):
+    """How the engine knows that an instance is ours, and the key without a name, are said plainly or not at all."""
+    job = add_job(look.database, State.BOOTING, linode_id=77)
+    row = {"job_id": job.id, "at": look.now, "event": "created", "state": "booting", "actor": "key settings"}
+    with look.database.write() as tx:
+        tx.execute(insert(job_events), {**row, "detail": {"linode_id": 77, "proof": "our own 200"}})
+    story = look.show(JOB, job_id=job.id).parts["story"]
+
+    assert "Created instance 77 by the key in NODEWRIGHT_API_KEY" in text_of(story)
+    assert "our own" not in story
 
 
 def test_a_running_job_shows_its_instance(look, morning_after):

@@ -49,6 +49,46 @@ VIEW = WindowView("default", "t", CREATE, 0, 20, 15.0, 0, None, None, 0, None)
 
 
 @pytest.mark.parametrize(
+    ("states", "held", "title"),
+    [
+        ({}, False, "web"),
+        ({"running": 2000}, False, "running · web"),
+        ({"running": 197, "failed": 2, "rejected": 1}, True, "3 failed · web"),
+        ({"running": 1, "booting": 2}, True, "1 of 3 runs · web"),
+        ({"running": 12, "queued": 1188}, False, "12 of 1,200 run · web"),
+        ({"running": 12, "queued": 8}, True, "paused · web"),
+        ({"running": 1, "deleted": 2}, False, "running · web"),
+        ({"cancelled": 2}, False, "cancelled or deleted · web"),
+    ],
+)
+def test_a_tab_says_first_what_needs_a_look(states, held, title):
+    """A fleet's tab says what failed, else that it is paused, else how far it is, before its name."""
+    fleet = replace(FLEET, states=states, held_at=START if held else None)
+    assert telling.title_of(fleet) == title
+
+
+@pytest.mark.parametrize(
+    ("proof", "plain"),
+    [
+        ("our own 200", None),
+        ("our own 200, late", "Linode's answer came late"),
+        ("a person's word", "a person said so"),
+        ("tag nw:1.1", "tag nw:1.1"),
+    ],
+)
+def test_a_proof_is_said_plainly(proof, plain):
+    """How the engine knows that an instance is ours is said in everybody's words; what needs none is left alone."""
+    assert telling.plain({"linode_id": 7, "proof": proof}) == {"linode_id": 7, "proof": plain}
+    assert telling.plain({"send": 1}) == {"send": 1}
+
+
+def test_the_key_without_a_name_is_said_plainly():
+    """The key without a name is the installation's own, every other one is named."""
+    assert telling.who("key settings") == "the key in NODEWRIGHT_API_KEY"
+    assert telling.who("key nwk_abcdefgh") == "key nwk_abcdefgh"
+
+
+@pytest.mark.parametrize(
     ("states", "words"),
     [
         ({}, "It has no jobs."),
@@ -256,13 +296,3 @@ def test_a_field_is_not_said_twice():
     assert telling.without("No room. (region)", "image") == "No room. (region)"
     assert telling.without("No room.", None) == "No room."
     assert telling.without(None, "region") is None
-
-
-def test_a_step_is_told_without_the_engines_own_words():
-    """That Linode's answer named the instance goes without saying; a key of the settings is called what it is."""
-    assert telling.plain({"proof": "our own 200", "linode_id": 1}) == {"proof": None, "linode_id": 1}
-    assert telling.plain({"proof": "our own 200, late"}) == {"proof": "Linode's answer came late"}
-    assert telling.plain({"proof": "its tag"}) == {"proof": "its tag"}
-    assert [telling.plain(one) for one in (None, {"code": "x"})] == [None, {"code": "x"}]
-    assert telling.who("key settings") == "the key in NODEWRIGHT_API_KEY"
-    assert telling.who("worker-1@here") == "worker-1@here"

@@ -224,7 +224,7 @@
   document.addEventListener("change", (event) => { if (event.target.name === "job") count(); });
   addChooser();
 
-  // A key ---------------------------------------------------------------------------------------------------------------
+  // A key --------------------------------------------------------------------------------------------------------------
 
   function find() {
     const field = document.querySelector("input[type=search]");

@@ -1,5 +1,6 @@
 """One fleet: how it stands, what failed and what to do, how it went, each job's timeline, its jobs, its facts."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -190,8 +191,11 @@ def listing(fleet: FleetView, alike: Sequence[FailureGroup]) -> str:
 
 
 def because(groups: Sequence[FailureGroup]) -> str:
-    """Return why jobs failed, in a few words."""
-    return ", ".join(f"{group.count:,} {telling.cause(group.code)}" for group in groups[:_NAMED])
+    """Return why jobs failed, in a few words: the most frequent code first."""
+    counts: Counter[str] = Counter()
+    for group in groups:
+        counts[group.code] += group.count
+    return ", ".join(f"{count:,} {telling.cause(code)}" for code, count in counts.most_common(_NAMED))
 
 
 # How it went ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Jobs: found by what they are, a page at a time, and chosen for a retry or a cancel."""
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ FIELDS: Final = ("q", "fleet", "state", "type", "region", "error_code", "tag", "
 """What a query may ask for."""
 _LESS: Final = ("error_code", "type", "region", "tag", "since")
 """What is asked for less often: the form shows it when it is."""
+_ANY: Final[frozenset[str]] = frozenset(State)
 NOTHING: Final = JobPage((), None)
 Wanted = Mapping[str, str | None]
 """What a query asks for, as it was typed; None: it does not say."""
@@ -57,7 +57,7 @@ def show_jobs(deps: ServiceDeps, asked: Asked) -> Shown:
         "every": link("/jobs", {**wanted, "state": None}),
         "fields": {"all": "1", **{name: value for name, value in wanted.items() if value and name != "sort"}},
         # By the address alone: boxes must not go while somebody ticks them.
-        "for_chosen": offered({state} if state else set(State)),
+        "for_chosen": offered(_ANY if state is None else frozenset({state})),
         "for_all": offered(states_in(query, counted, page)),
         "looked_at": LOOKED_AT,
         "walked": _walked(wanted, page),
@@ -84,21 +84,21 @@ def _page(
     }
 
 
-def offered(states: AbstractSet[str]) -> dict[str, bool]:
+def offered(states: frozenset[str]) -> dict[str, bool]:
     """Return what can do something for jobs in these states."""
     return {"retry": State.FAILED in states, "cancel": not states.isdisjoint(UNBOUGHT)}
 
 
-def states_in(query: QueryParams, counted: Mapping[str, int], page: Mapping[str, Any]) -> AbstractSet[str]:
+def states_in(query: QueryParams, counted: Mapping[str, int], page: Mapping[str, Any]) -> frozenset[str]:
     """Return in which states the jobs that fit may be; none where the query is not understood."""
     if faults(query):
         return frozenset()
     if state := state_in(query):
-        return {state}
+        return frozenset({state})
     if counted:
-        return {name for name, count in counted.items() if count}
+        return frozenset(name for name, count in counted.items() if count)
     whole = page["first"] is None and page["more"] is None
-    return {job.state for job in page["jobs"]} if whole else set(State)
+    return frozenset(job.state for job in page["jobs"]) if whole else _ANY
 
 
 def _walked(wanted: Wanted, page: Mapping[str, Any]) -> tuple[str, str]:

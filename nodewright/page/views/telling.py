@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from jobs.admission import CREATE
 from jobs.estimate import Estimate
 from jobs.states import State
 from jobs.views import FleetView, JobView, WindowView
-from nodewright.words import Detail
 
 KINDS: Final[Mapping[str, tuple[State, ...]]] = {
     "running": (State.RUNNING,),
@@ -214,11 +213,10 @@ _PROOFS: Final[Mapping[str, str | None]] = {
 _SETTINGS_KEY: Final = "key settings"
 
 
-def plain(detail: Detail | None) -> Detail | None:
+def plain(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a step's details without the engine's own words for how it knows."""
-    if detail is None or "proof" not in detail:
-        return detail
-    return {**detail, "proof": _PROOFS.get(str(detail["proof"]), detail["proof"])}
+    proof = str(detail.get("proof"))
+    return {**detail, "proof": _PROOFS[proof]} if proof in _PROOFS else detail
 
 
 def who(actor: str) -> str:
