@@ -56,7 +56,7 @@ def test_what_is_cheap_is_never_kept(database):
 
 
 @pytest.mark.parametrize(
-    "options", [{"dear_seconds": 0.2}, {"worth": lambda value: value == "none"}], ids=str
+    "options", [{"dear_seconds": 0.2}, {"worth": lambda value: value == "none"}], ids=("soon", "little")
 )
 def test_what_is_not_worth_it_is_never_kept(database, options):
     """What took long on a busy machine only, or is little, is looked for each time."""
