@@ -56,6 +56,9 @@ def on_a_terminal(*arguments, env, columns=80, rows=30):
     real = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
     env = {name: value for name, value in env.items() if name != "COLUMNS"}
     command = [sys.executable, "-m", "nodewright", *arguments]
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # which a background job ignores, and its children
     process = subprocess.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, env={**real, "TERM": "xterm", **env}
     )
