@@ -32,10 +32,13 @@ class Line:
 
 _READY: Final = and_(in_state(State.QUEUED), jobs.c.run_after.is_(None))
 _LINE: Final = (jobs.c.account_id == bindparam("account"), jobs.c.tenant_id == bindparam("tenant"))
-_HEADS: Final = select(jobs.c.priority, jobs.c.id, jobs.c.submitted_at).where(_READY)
-_IN_ORDER: Final = _HEADS.order_by(jobs.c.priority.desc(), jobs.c.id).limit(1)
-
-
+_PAIRS: Final = select(accounts.c.id, tenants.c.id).select_from(accounts.join(tenants, true()))
+_HEAD: Final = (
+    select(jobs.c.priority, jobs.c.id, jobs.c.submitted_at)
+    .where(_READY)
+    .order_by(jobs.c.priority.desc(), jobs.c.id)
+    .limit(1)
+)
 _BEFORE: Final = select(func.count()).select_from(
     select(literal(1))
     .where(
@@ -54,21 +57,18 @@ def lines(
     tx: Transaction, *, account_ids: Sequence[str] | None = None, tenant: str | None = None
 ) -> Iterator[Line]:
     """Yield the lines of some accounts (None: all) and of a tenant (None: each), those of paused fleets among them."""
-    pairs = select(accounts.c.id, tenants.c.id).select_from(accounts.join(tenants, true()))
-    if account_ids is not None:
-        pairs = pairs.where(accounts.c.id.in_(account_ids))
-    return _lines(tx, _IN_ORDER, pairs if tenant is None else pairs.where(tenants.c.id == tenant))
+    pairs = _PAIRS if account_ids is None else _PAIRS.where(accounts.c.id.in_(account_ids))
+    return _lines(tx, _HEAD, pairs if tenant is None else pairs.where(tenants.c.id == tenant))
 
 
 def going(tx: Transaction) -> Iterator[Line]:
     """Yield the lines as they are without the fleets that a person has paused, or that their own policy has stopped."""
-    pairs = select(accounts.c.id, tenants.c.id).select_from(accounts.join(tenants, true()))
-    return _lines(tx, _IN_ORDER.where(GOING), pairs)
+    return _lines(tx, _HEAD.where(GOING), _PAIRS)
 
 
-def _lines(tx: Transaction, heads: Select[Any], pairs: Select[Any]) -> Iterator[Line]:
-    following = heads.where(*_LINE, jobs.c.priority < bindparam("below"))
-    for row in _first(tx, heads, pairs):
+def _lines(tx: Transaction, head: Select[Any], pairs: Select[Any]) -> Iterator[Line]:
+    following = head.where(*_LINE, jobs.c.priority < bindparam("below"))
+    for row in _first(tx, head, pairs):
         line: Line | None = Line(*row)
         while line is not None:
             yield line
@@ -77,15 +77,15 @@ def _lines(tx: Transaction, heads: Select[Any], pairs: Select[Any]) -> Iterator[
             line = None if found is None else Line(line.account, line.tenant, *found)
 
 
-def _first(tx: Transaction, heads: Select[Any], pairs: Select[Any]) -> Iterable[Any]:
+def _first(tx: Transaction, head: Select[Any], pairs: Select[Any]) -> Iterable[Any]:
     """Return the most urgent line's columns of each account and tenant for which jobs wait."""
     if not tx.on_sqlite:
         own = (jobs.c.account_id == accounts.c.id, jobs.c.tenant_id == tenants.c.id)
-        each = heads.where(*own).correlate(accounts, tenants).lateral("each")
+        each = head.where(*own).correlate(accounts, tenants).lateral("each")
         return list(tx.execute(pairs.add_columns(*each.c).join(each, true())))
     # SQLite has no LATERAL, and statements cost next to nothing.
     which = [{"account": row[0], "tenant": row[1]} for row in tx.execute(pairs)]
-    found = [(one, tx.execute(heads.where(*_LINE), one).first()) for one in which]
+    found = [(one, tx.execute(head.where(*_LINE), one).first()) for one in which]
     return [(one["account"], one["tenant"], *row) for one, row in found if row is not None]
 
 
