@@ -3,7 +3,6 @@
 import argparse
 import sys
 import tempfile
-import time
 
 from tests.fuzz.rig import fuzz, fuzzable
 from tests.support.postgres import running_postgres
@@ -18,7 +17,7 @@ def main() -> int:
     parser.add_argument(
         "--examples", type=int, default=100, help="generated examples per operation and round"
     )
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="the first round's seed")
+    parser.add_argument("--seed", type=int, default=1, help="the first round's seed")
     asked = parser.parse_args()
     print(f"seed {asked.seed}", flush=True)
     with (

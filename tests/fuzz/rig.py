@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from random import Random
 
 import httpx
@@ -37,6 +38,12 @@ CHECKS = (
     "unsupported_method",
 )
 FLEETS = 3
+# A list beyond its bound may be beyond the body's too: 413 is a refusal that the document names, and the tool's own
+# list of refusals lacks it.
+_CONFIG = """
+[checks.negative_data_rejection]
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429, "5xx"]
+"""
 
 
 @dataclass
@@ -142,8 +149,11 @@ _START = (
 
 def fuzz(address, key, folder, *, phases, examples, seed, seconds):
     """Run schemathesis over the document; return its exit code and what it said."""
+    config = Path(folder) / "schemathesis.toml"
+    config.write_text(_CONFIG, encoding="utf-8")
     command = [
-        *(sys.executable, "-c", _START, "run", f"{address}/openapi.json"),
+        *(sys.executable, "-c", _START, "--config-file", str(config)),
+        *("run", f"{address}/openapi.json"),
         *("--header", f"Authorization: Bearer {key}"),
         *("--checks", ",".join(CHECKS)),
         *("--mode", "all", "--phases", phases, "--warnings", "off"),
