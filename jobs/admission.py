@@ -3,7 +3,8 @@
 Whoever holds the window's row lock is the admitter; there is no leader. Lock order everywhere: window, tenant, jobs.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -59,6 +60,8 @@ class Admission:
     """Another worker holds the window; try again soon."""
     next_at: datetime | None = None
     """When to try again; None: as soon as something is submitted."""
+    tenants: int = 0
+    """How many tenants had jobs to grant."""
 
 
 @dataclass(frozen=True)
@@ -355,9 +358,7 @@ _HEALTH: Final = select(
     select(installation.c.epoch).scalar_subquery(),
     accounts.c.held_at.is_not(None) | exists().where(installation.c.held_at.is_not(None)),
 ).where(accounts.c.id == bindparam("account"))
-_OUTLOOK: Final = _HEALTH.add_columns(
-    _GRANTS.scalar_subquery(), exists().where(_AWAKE).correlate_except(jobs)
-)
+_OUTLOOK: Final = _HEALTH.add_columns(exists().where(_AWAKE).correlate_except(jobs))
 
 
 def anything_ready(tx: Transaction, account_id: str) -> bool:
@@ -394,7 +395,14 @@ def next_snooze(tx: Transaction, account_id: str) -> datetime | None:
 
 
 def admit(
-    tx: Transaction, *, account_id: str, token_id: str, actor: str, most: int, route: str = CREATE
+    tx: Transaction,
+    *,
+    account_id: str,
+    token_id: str,
+    actor: str,
+    most: int,
+    tenants: int = 1,
+    route: str = CREATE,
 ) -> Admission:
     """Grant what is left of the window to the next jobs.
 
@@ -403,7 +411,8 @@ def admit(
         account_id: the account whose jobs wait.
         token_id: the token whose window is spent.
         actor: who admits, for the timeline.
-        most: how many grants may be open at once, so that wake-ups never grow old in the broker.
+        most: how many jobs to grant at most.
+        tenants: how many tenants are likely to have jobs to grant, as the last admission saw; a wrong guess costs time.
         route: the window's route.
 
     """
@@ -415,22 +424,22 @@ def admit(
     shut_until = _until(row, tx.now)
     if shut_until is not None and shut_until > tx.now:
         return Admission(next_at=shut_until)
-    backlog, awake = row[4:]
-    left = _room(rolled, tx.now, most - backlog)
+    left = _room(rolled, tx.now, most)
     if shut_until is not None:
-        left = min(left, 1 - backlog)
+        left = min(left, 1 - open_grants(tx, account_id))
     if left <= 0:
         return Admission(next_at=_next_opening(rolled, tx.now) or tx.now + _BACKLOG_PAUSE)
-    if awake:
+    if row[-1]:
         _wake(tx, account_id)
-    picked, rolled[0] = _pick(tx, account_id, left, rolled[0])
-    granted = _grant(tx, picked, rolled, token_id=token_id, actor=actor)
+    picked = _pick(tx, account_id, left, rolled[0].shares, tenants)
+    rolled[0] = replace(rolled[0], shares=picked.ahead)
+    granted = _grant(tx, picked.jobs, rolled, token_id=token_id, actor=actor)
     for before, bucket in zip(buckets, rolled, strict=True):
         spent = windows.granted(bucket.window, len(granted), tx.now) if granted else bucket.window
         _write(tx, token_id, route, before, replace(bucket, window=spent))
     if granted and shut_until is not None:
         _schedule_probe(tx, account_id)
-    return Admission(granted=tuple(granted))
+    return Admission(granted=tuple(granted), tenants=picked.tenants)
 
 
 def _room(buckets: Sequence[_Bucket], now: datetime, most: int) -> int:
@@ -448,16 +457,34 @@ def open_grants(tx: Transaction, account_id: str) -> int:
     return int(tx.execute(_GRANTS, {"account": account_id, "now": tx.now}).scalar_one())
 
 
-def _pick(tx: Transaction, account_id: str, most: int, bucket: _Bucket) -> tuple[list[Fenced], _Bucket]:
-    """Return the next jobs, locked, and the bucket with the tenants' new shares.
+@dataclass(frozen=True)
+class _Picked:
+    jobs: Sequence[Fenced]
+    ahead: dict[str, float]
+    """The tenants' shares after it."""
+    tenants: int
+    """How many had jobs."""
 
-    Each tenant's jobs are taken from the head of its own part of the index, so that a long queue costs no more.
+
+def _pick(tx: Transaction, account_id: str, most: int, ahead: Mapping[str, float], tenants: int) -> _Picked:
+    """Return the next jobs, locked.
+
+    Each tenant's jobs are taken from the head of its own part of the index, so that a long queue costs no more. Of
+    several tenants each will get a part only, so no more than twice that is read, unless one gets all that was read.
     """
-    heads = _heads(tx, account_id, most)
-    weights = {row.tenant_id: row.weight for row in heads.values()}
-    candidates = [shares.Candidate(-row.priority, row.id, row.tenant_id) for row in heads.values()]
-    chosen, ahead = shares.choose(candidates, most, weights=weights, ahead=bucket.shares)
-    return [heads[job_id] for job_id in chosen], replace(bucket, shares=ahead)
+    each = min(most, -(-2 * most // max(tenants, 1)))
+    picked, whole = _picked(_heads(tx, account_id, each), most, each, ahead)
+    return picked if whole or each == most else _picked(_heads(tx, account_id, most), most, most, ahead)[0]
+
+
+def _picked(rows: dict[str, Any], most: int, each: int, ahead: Mapping[str, float]) -> tuple[_Picked, bool]:
+    """Return the choice among the heads, and whether more of them could not change it."""
+    candidates = [shares.Candidate(-row.priority, row.id, row.tenant_id) for row in rows.values()]
+    weights = {row.tenant_id: row.weight for row in rows.values()}
+    chosen, after = shares.choose(candidates, most, weights=weights, ahead=ahead)
+    picked = [rows[job_id] for job_id in chosen]
+    used_up = any(count >= each for count in Counter(row.tenant_id for row in picked).values())
+    return _Picked(picked, after, len(weights)), not used_up
 
 
 def _heads(tx: Transaction, account_id: str, most: int) -> dict[str, Any]:

@@ -153,6 +153,7 @@ class Engine:
         self.identity = identity
         self.pace = pace
         self._groups: dict[tuple[str, int], _Group] = {}
+        self._tenants = 1
         self._claims = GroupCommit(self._claim_all)
         self._successes = GroupCommit(self._write_all_down)
         self.verdict = lru_cache(maxsize=4096)(_verdict)
@@ -173,19 +174,26 @@ class Engine:
                 chance = rest
             if chance is not None:
                 return Admission(next_at=chance), max((chance - tx.now).total_seconds(), 0.0)
-            if admission.open_grants(tx, me.account_id) > _MOST_GRANTS // 2:
+            # Counted here, outside of the lock: two workers that look at the same moment may grant more, but not again.
+            most = _MOST_GRANTS - admission.open_grants(tx, me.account_id)
+            if most < _MOST_GRANTS // 2:
                 return Admission(), _BACKLOG_SECONDS
         if others and not self._take_over(others):
             return Admission(), None
         with self.parts.database.write() as tx:
             if rest is not None and not resting.take_probe(tx, me.token_id):
                 return Admission(), None
-            most = _MOST_GRANTS if rest is None else 1 + admission.open_grants(tx, me.account_id)
             result = admission.admit(
-                tx, account_id=me.account_id, token_id=me.token_id, actor=me.actor, most=most
+                tx,
+                account_id=me.account_id,
+                token_id=me.token_id,
+                actor=me.actor,
+                most=most if rest is None else 1,
+                tenants=self._tenants,
             )
             wait = None if result.next_at is None else max((result.next_at - tx.now).total_seconds(), 0.0)
         if result.granted:
+            self._tenants = result.tenants
             self.parts.publish(list(result.granted))
         return result, wait
 

@@ -177,17 +177,32 @@ def test_an_urgent_job_behind_thousands(database, clock):
     ]
 
 
-def test_open_grants_are_bounded(database, clock):
-    """No more grants are open at once than asked for, however much the window allows: wake-ups stay young."""
+def test_no_more_than_asked_for(database):
+    """However much the window allows, no more is granted at a time than whoever admits can use."""
     move_in(database, Limit(0, 15.0))
     submit(database, {"count": 30})
-    first = admit(database, most=8)
-    assert len(first.granted) == 8
-    full = admit(database, most=8)
-    assert full.granted == ()
-    assert clock.now < full.next_at <= clock.at(0.1)
-    send(database, first.granted[0])
-    assert len(admit(database, most=8).granted) == 1
+    assert [len(admit(database, most=most).granted) for most in (8, 1, 64)] == [8, 1, 21]
+
+
+@pytest.mark.parametrize("guess", [2, 3, 5, 100])
+def test_a_wrong_guess_of_the_tenants_changes_nothing(database, guess):
+    """Who gets the window does not depend on how many tenants were waiting when it was last given away."""
+    move_in(database, Limit(0, 15.0))
+    submit(database, {"count": 9}, name="many")
+    for tenant, weight, count, priority in (("few", 1, 2, 0), ("heavy", 7, 9, 0), ("urgent", 1, 5, 9)):
+        add_tenant(database, tenant, weight=weight)
+        submit(database, {"count": count}, name=tenant, tenant=tenant, priority=priority)
+
+    def rounds(tenants):
+        asked = {"account_id": ACCOUNT, "token_id": TOKEN, "actor": ACTOR, "most": 6, "tenants": tenants}
+        with database.write() as tx, tx.connection.begin_nested() as trial:
+            found = [admission.admit(tx, **asked) for _ in range(5)]
+            trial.rollback()
+        return found
+
+    first = rounds(1)
+    assert [(len(one.granted), one.tenants) for one in first] == [(6, 4), (6, 3), (6, 3), (6, 2), (1, 1)]
+    assert rounds(guess) == first
 
 
 def test_nothing_to_admit(database):

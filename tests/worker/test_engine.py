@@ -3,13 +3,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 from sqlalchemy.exc import OperationalError
 
 from api_client import LinodeClient, Metadata
 from jobs import holds, transitions
 from jobs.accounts import fingerprint
-from jobs.records import accounts
+from jobs.admission import CREATE
+from jobs.records import accounts, rate_windows
 from jobs.states import State
 from jobs.vault import Vault, new_key
 from tests.support.fleets import catalog, job_columns, set_job
@@ -316,6 +317,24 @@ def test_nothing_more_than_the_window(rig):
             rig.engine.create(job_id)
     assert len(rig.alive()) == 50
     assert rig.world.audit.traffic()["refused"] == 0
+
+
+def test_open_grants_are_bounded(rig):
+    """However much the window allows, only so many grants are open at once: wake-ups do not grow old in the broker."""
+    rig.world.limits.set("create", [])
+    with rig.database.write() as tx:
+        tx.execute(update(rate_windows).where(rate_windows.c.route == CREATE).values(allowed=0))
+    rig.submit({"count": 120})
+    first = rig.admit()
+    assert len(first) == 96
+    assert rig.admit() == []
+    for job_id in first[:47]:
+        rig.engine.create(job_id)
+    assert rig.admit() == [], (
+        "half of them are open still: a pause of milliseconds, and not one job at a time"
+    )
+    rig.engine.create(first[47])
+    assert len(rig.admit()) == 24
 
 
 def test_a_spent_read_window_is_not_asked(rig):
