@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import BindParameter, and_, bindparam, delete, exists, func, select, true, update
 
 from jobs import shares, transitions, windows
-from jobs.database import Transaction
+from jobs.database import Timed, Transaction
 from jobs.records import (
     RECORD_COLUMNS,
     JobRecord,
@@ -149,13 +149,6 @@ _BUCKETS: Final = (
     .order_by(rate_windows.c.bucket)
 )
 _LOCKED_BUCKETS: Final = _BUCKETS.with_for_update()
-_EVERY: Final = rate_windows.alias()
-_FREE_BUCKETS: Final = _BUCKETS.add_columns(
-    select(func.count())
-    .select_from(_EVERY)
-    .where(_EVERY.c.token_id == _TOKEN, _EVERY.c.route == _ROUTE)
-    .scalar_subquery()
-).with_for_update(of=rate_windows, skip_locked=True)
 _WRITE_BUCKET: Final = (
     update(rate_windows)
     .where(_OF_ROUTE, rate_windows.c.bucket == bindparam("number"))
@@ -180,12 +173,6 @@ def _bucket(row: Any) -> _Bucket:  # noqa: ANN401 - a row of _buckets
 def _read(tx: Transaction, token_id: str, route: str, *, lock: bool) -> list[_Bucket]:
     statement = _LOCKED_BUCKETS if lock else _BUCKETS
     return [_bucket(row) for row in tx.execute(statement, _of_route(token_id, route))]
-
-
-def _lock_free(tx: Transaction, token_id: str, route: str) -> list[_Bucket]:
-    """Lock all buckets of the route, or return none of them: somebody who holds but one of them spends from it."""
-    rows = tx.execute(_FREE_BUCKETS, _of_route(token_id, route)).all()
-    return [_bucket(row) for row in rows] if rows and len(rows) == rows[0][-1] else []
 
 
 def _write(tx: Transaction, token_id: str, route: str, before: _Bucket, after: _Bucket) -> None:
@@ -223,7 +210,7 @@ def spend(tx: Transaction, *, token_id: str, route: str) -> datetime | None:
     return None
 
 
-_GRANT: Final = select(
+_JOB_AND_GRANT: Final = select(
     *RECORD_COLUMNS,
     exists().where(
         rate_windows.c.token_id == jobs.c.token_id,
@@ -236,7 +223,8 @@ _GRANT: Final = select(
     | exists().where(installation.c.held_at.is_not(None)),
     select(fleets.c.request_id).where(fleets.c.id == jobs.c.fleet_id).scalar_subquery(),
 ).where(jobs.c.id.in_(bindparam("job_ids", expanding=True)))
-_FREE_GRANTS: Final = _GRANT.with_for_update(of=jobs, skip_locked=True)
+_GRANT: Final = Timed(_JOB_AND_GRANT)
+_FREE_GRANTS: Final = Timed(_JOB_AND_GRANT.with_for_update(of=jobs, skip_locked=True))
 
 
 def load_grants(tx: Transaction, job_ids: Sequence[str]) -> dict[str, Grant]:
@@ -246,9 +234,14 @@ def load_grants(tx: Transaction, job_ids: Sequence[str]) -> dict[str, Grant]:
     must not wait for one, or two of them could wait for each other.
     """
     statement = _GRANT if len(job_ids) == 1 else _FREE_GRANTS
-    rows = tx.execute(statement, {"job_ids": job_ids}).all()
-    grants = [Grant(record(row[:-4]), bool(row[-4]), bool(row[-3]), bool(row[-2]), row[-1]) for row in rows]
+    grants = map(_grant_of, tx.rows(statement, {"job_ids": job_ids}))
     return {grant.job.id: grant for grant in grants}
+
+
+def _grant_of(row: Any) -> Grant:  # noqa: ANN401 - a row of _JOB_AND_GRANT
+    width = len(RECORD_COLUMNS)
+    unopened, sick, held, request_id = row[width : width + 4]
+    return Grant(record(row[:width]), bool(unopened), bool(sick), bool(held), request_id)
 
 
 def open_window(tx: Transaction, job: JobRecord, *, route: str = CREATE) -> None:
@@ -352,13 +345,30 @@ _TO_WAKE: Final = (
     .limit(_WAKE_AT_ONCE)
     .with_for_update(skip_locked=True)
 )
-_HEALTH: Final = select(
+_IS_ACCOUNT: Final = accounts.c.id == bindparam("account")
+_HEALTH_COLUMNS: Final = (
     accounts.c.epoch,
     accounts.c.probe_at,
-    select(installation.c.epoch).scalar_subquery(),
-    accounts.c.held_at.is_not(None) | exists().where(installation.c.held_at.is_not(None)),
-).where(accounts.c.id == bindparam("account"))
-_OUTLOOK: Final = _HEALTH.add_columns(exists().where(_AWAKE).correlate_except(jobs))
+    select(installation.c.epoch).scalar_subquery().label("epoch_now"),
+    (accounts.c.held_at.is_not(None) | exists().where(installation.c.held_at.is_not(None))).label("held"),
+)
+_HEALTH: Final = select(*_HEALTH_COLUMNS).where(_IS_ACCOUNT)
+_EVERY: Final = rate_windows.alias()
+# With all else that admission must know before it looks for jobs: what is older than the lock by some microseconds here
+# could as well have been changed after the look.
+_FREE_BUCKETS: Final = Timed(
+    _BUCKETS.add_columns(
+        select(func.count())
+        .select_from(_EVERY)
+        .where(_EVERY.c.token_id == _TOKEN, _EVERY.c.route == _ROUTE)
+        .scalar_subquery()
+        .label("of_route"),
+        *_HEALTH_COLUMNS,
+        _NEXT_SNOOZE.scalar_subquery().label("next_snooze"),
+    )
+    .outerjoin_from(rate_windows, accounts, _IS_ACCOUNT)
+    .with_for_update(of=rate_windows, skip_locked=True)
+)
 
 
 def anything_ready(tx: Transaction, account_id: str) -> bool:
@@ -416,12 +426,13 @@ def admit(
         route: the window's route.
 
     """
-    buckets = _lock_free(tx, token_id, route)
-    if not buckets:
+    rows = tx.rows(_FREE_BUCKETS, _of_route(token_id, route) | {"account": account_id})
+    if not rows or len(rows) < rows[0].of_route:
+        # Somebody who holds but one of a route's buckets spends from it.
         return Admission(skipped=True)
+    buckets = [_bucket(row) for row in rows]
     rolled = _rolled(buckets, tx.now)
-    row = tx.execute(_OUTLOOK, {"account": account_id, "now": tx.now}).first()
-    shut_until = _until(row, tx.now)
+    shut_until = _until(rows[0], tx.now)
     if shut_until is not None and shut_until > tx.now:
         return Admission(next_at=shut_until)
     left = _room(rolled, tx.now, most)
@@ -429,7 +440,7 @@ def admit(
         left = min(left, 1 - open_grants(tx, account_id))
     if left <= 0:
         return Admission(next_at=_next_opening(rolled, tx.now) or tx.now + _BACKLOG_PAUSE)
-    if row[-1]:
+    if rows[0].next_snooze is not None and rows[0].next_snooze <= tx.now:
         _wake(tx, account_id)
     picked = _pick(tx, account_id, left, rolled[0].shares, tenants)
     rolled[0] = replace(rolled[0], shares=picked.ahead)
@@ -527,10 +538,10 @@ def _shut_until(tx: Transaction, account_id: str) -> datetime | None:
     return _until(tx.execute(_HEALTH, {"account": account_id}).first(), tx.now)
 
 
-def _until(row: Any, now: datetime) -> datetime | None:  # noqa: ANN401 - a row of _HEALTH
-    if row is None or row[0] != row[2] or row[3]:
+def _until(row: Any, now: datetime) -> datetime | None:  # noqa: ANN401 - a row with _HEALTH_COLUMNS
+    if row is None or row.epoch != row.epoch_now or row.held:
         return now + timedelta(seconds=1)
-    probe_at: datetime | None = row[1]
+    probe_at: datetime | None = row.probe_at
     return probe_at
 
 

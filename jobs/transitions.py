@@ -16,7 +16,7 @@ from sqlalchemy import ARRAY, ColumnElement, Update, any_, bindparam, insert, se
 
 from jobs import chores, policy
 from jobs.cost import cost_of
-from jobs.database import Transaction
+from jobs.database import Timed, Transaction
 from jobs.policy import HAS_POLICY
 from jobs.records import RECORD_COLUMNS, JobRecord, accounts, job_events, jobs, record
 from jobs.states import Event, State, after
@@ -87,7 +87,7 @@ def _explained(reason: Reason) -> dict[str, Any]:
 _LOAD: Final = select(*RECORD_COLUMNS).where(jobs.c.id == bindparam("which"))
 _LOG: Final = insert(job_events)
 _AMONG: Final = jobs.c.id.in_(bindparam("ids", expanding=True))
-_HOLD: Final = select(jobs.c.id).where(_AMONG).with_for_update(skip_locked=True)
+_HOLD: Final = Timed(select(jobs.c.id).where(_AMONG).with_for_update(skip_locked=True))
 _LINE: Final = ("at", "event", "state", "actor")
 _RECORDS: Final = tuple(column.name for column in RECORD_COLUMNS)
 # The lines differ in nothing but the job: one statement costs less than sending the rows one by one.
@@ -170,7 +170,7 @@ def hold(tx: Transaction, ids: Sequence[str]) -> None:
     """
     if tx.on_sqlite:
         return  # its one writer holds everything
-    if len(tx.execute(_HOLD, {"ids": ids}).all()) < len(ids):
+    if len(tx.rows(_HOLD, {"ids": ids})) < len(ids):
         raise OvertakenError
 
 
