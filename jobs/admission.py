@@ -311,7 +311,6 @@ _SNOOZED: Final = and_(_QUEUED, jobs.c.run_after.is_not(None))
 _AWAKE: Final = and_(_SNOOZED, jobs.c.run_after <= bindparam("now"))
 # In the order of the index: without it a planner may look for the one row from the table's wrong end.
 _ANY_READY: Final = select(jobs.c.id).where(_READY).order_by(jobs.c.tenant_id).limit(1)
-_ANY_AWAKE: Final = select(jobs.c.id).where(_AWAKE).limit(1)
 _NEXT_SNOOZE: Final = select(func.min(jobs.c.run_after)).where(_SNOOZED)
 # A statement of each: each of the two states has its own index.
 _UNDER_WAY: Final = [
@@ -354,8 +353,7 @@ _HEALTH_COLUMNS: Final = (
 )
 _HEALTH: Final = select(*_HEALTH_COLUMNS).where(_IS_ACCOUNT)
 _EVERY: Final = rate_windows.alias()
-# With all else that admission must know before it looks for jobs: what is older than the lock by some microseconds here
-# could as well have been changed after the look.
+# With the account's health: what changed in the microseconds before the lock could as well have changed after a look.
 _FREE_BUCKETS: Final = Timed(
     _BUCKETS.add_columns(
         select(func.count())
@@ -364,7 +362,6 @@ _FREE_BUCKETS: Final = Timed(
         .scalar_subquery()
         .label("of_route"),
         *_HEALTH_COLUMNS,
-        _NEXT_SNOOZE.scalar_subquery().label("next_snooze"),
     )
     .outerjoin_from(rate_windows, accounts, _IS_ACCOUNT)
     .with_for_update(of=rate_windows, skip_locked=True)
@@ -372,10 +369,8 @@ _FREE_BUCKETS: Final = Timed(
 
 
 def anything_ready(tx: Transaction, account_id: str) -> bool:
-    """Whether a job could be admitted now, or its snooze is over. A cheap read, before a lock is taken."""
-    if tx.execute(_ANY_READY, {"account": account_id}).first():
-        return True
-    return tx.execute(_ANY_AWAKE, {"account": account_id, "now": tx.now}).first() is not None
+    """Whether a job could be admitted now. A cheap read, before a lock is taken."""
+    return tx.execute(_ANY_READY, {"account": account_id}).first() is not None
 
 
 def next_chance(tx: Transaction, *, account_id: str, token_id: str, route: str = CREATE) -> datetime | None:
@@ -412,6 +407,7 @@ def admit(
     actor: str,
     most: int,
     tenants: int = 1,
+    wakes: bool = True,
     route: str = CREATE,
 ) -> Admission:
     """Grant what is left of the window to the next jobs.
@@ -423,6 +419,7 @@ def admit(
         actor: who admits, for the timeline.
         most: how many jobs to grant at most.
         tenants: how many tenants are likely to have jobs to grant, as the last admission saw; a wrong guess costs time.
+        wakes: whether snoozes are over, by :func:`next_snooze`; if in doubt they are.
         route: the window's route.
 
     """
@@ -440,7 +437,7 @@ def admit(
         left = min(left, 1 - open_grants(tx, account_id))
     if left <= 0:
         return Admission(next_at=_next_opening(rolled, tx.now) or tx.now + _BACKLOG_PAUSE)
-    if rows[0].next_snooze is not None and rows[0].next_snooze <= tx.now:
+    if wakes:
         _wake(tx, account_id)
     picked = _pick(tx, account_id, left, rolled[0].shares, tenants)
     rolled[0] = replace(rolled[0], shares=picked.ahead)

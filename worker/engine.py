@@ -164,16 +164,18 @@ class Engine:
         """Grant what the window allows and wake workers up; return also in how many seconds to try again."""
         me = self.identity
         with self.parts.database.read() as tx:
-            ready = admission.anything_ready(tx, me.account_id)
+            snooze = admission.next_snooze(tx, me.account_id)
+            wakes = snooze is not None and snooze <= tx.now
+            ready = wakes or admission.anything_ready(tx, me.account_id)
             others = [] if ready else self._others_jobs(tx)
             if not ready and not others:
-                return Admission(), self._until_snooze(tx)
+                return Admission(), _until(snooze, tx.now)
             chance = admission.next_chance(tx, account_id=me.account_id, token_id=me.token_id)
             rest = resting.rests_until(tx, me.token_id)
             if chance is None and rest is not None and rest > tx.now:
                 chance = rest
             if chance is not None:
-                return Admission(next_at=chance), max((chance - tx.now).total_seconds(), 0.0)
+                return Admission(next_at=chance), _until(chance, tx.now)
             # Counted here, outside of the lock: two workers that look at the same moment may grant more, but not again.
             most = _MOST_GRANTS - admission.open_grants(tx, me.account_id)
             if most < _MOST_GRANTS // 2:
@@ -190,8 +192,9 @@ class Engine:
                 actor=me.actor,
                 most=most if rest is None else 1,
                 tenants=self._tenants,
+                wakes=wakes,
             )
-            wait = None if result.next_at is None else max((result.next_at - tx.now).total_seconds(), 0.0)
+            wait = _until(result.next_at, tx.now)
         if result.granted:
             self._tenants = result.tenants
             self.parts.publish(list(result.granted))
@@ -210,10 +213,6 @@ class Engine:
                 return places.take_over(tx, self.identity.account_id, job_ids, actor=self.actor)
         except IntegrityError:
             return 0  # somebody took one of the labels in between
-
-    def _until_snooze(self, tx: Transaction) -> float | None:
-        moment = admission.next_snooze(tx, self.identity.account_id)
-        return None if moment is None else max((moment - tx.now).total_seconds(), 0.0)
 
     # The run of a create ---------------------------------------------------------------------------------------------
 
@@ -590,6 +589,10 @@ class Engine:
 
 def _with(claim: Claimed, sent: JobRecord | None) -> Claimed | None:
     return None if sent is None else replace(claim, job=sent)
+
+
+def _until(moment: datetime | None, now: datetime) -> float | None:
+    return None if moment is None else max((moment - now).total_seconds(), 0.0)
 
 
 def _plus(started: float, seconds: float | None) -> float | None:

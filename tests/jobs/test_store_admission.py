@@ -251,8 +251,6 @@ def test_snoozed_jobs_come_back_in_time(database, clock):
         assert admission.next_snooze(tx, ACCOUNT) == clock.at(10)
     assert admit(database).granted == ()
     clock.advance(10)
-    with database.read() as tx:
-        assert admission.anything_ready(tx, ACCOUNT)
     granted = admit(database).granted
     assert [job.id for job in granted] == [first.id]
     assert granted[0].run_after is None
