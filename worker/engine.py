@@ -127,6 +127,21 @@ class _Wish:
     since: float
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What there is to admit. ``most``: 0 for nothing now; then look again in ``wait`` seconds, None: when called."""
+
+    most: int = 0
+    next_at: datetime | None = None
+    wait: float | None = None
+    others: Sequence[str] = ()
+    """Jobs of other accounts, to be taken over first."""
+    probes: bool = False
+    """The token rests: one create finds out whether it is accepted again."""
+    wakes: bool = False
+    """Snoozes are over."""
+
+
 class _Group(NamedTuple):
     request: GroupRequest
     sealed: bytes | None
@@ -164,41 +179,49 @@ class Engine:
         """Grant what the window allows and wake workers up; return also in how many seconds to try again."""
         me = self.identity
         with self.parts.database.read() as tx:
-            snooze = admission.next_snooze(tx, me.account_id)
-            wakes = snooze is not None and snooze <= tx.now
-            ready = wakes or admission.anything_ready(tx, me.account_id)
-            others = [] if ready else self._others_jobs(tx)
-            if not ready and not others:
-                return Admission(), _until(snooze, tx.now)
-            chance = admission.next_chance(tx, account_id=me.account_id, token_id=me.token_id)
-            rest = resting.rests_until(tx, me.token_id)
-            if chance is None and rest is not None and rest > tx.now:
-                chance = rest
-            if chance is not None:
-                return Admission(next_at=chance), _until(chance, tx.now)
-            # Counted here, outside of the lock: two workers that look at the same moment may grant more, but not again.
-            most = _MOST_GRANTS - admission.open_grants(tx, me.account_id)
-            if most < _MOST_GRANTS // 2:
-                return Admission(), _BACKLOG_SECONDS
-        if others and not self._take_over(others):
+            look = self._look(tx)
+        if not look.most:
+            return Admission(next_at=look.next_at), look.wait
+        if look.others and not self._take_over(look.others):
             return Admission(), None
         with self.parts.database.write() as tx:
-            if rest is not None and not resting.take_probe(tx, me.token_id):
+            if look.probes and not resting.take_probe(tx, me.token_id):
                 return Admission(), None
             result = admission.admit(
                 tx,
                 account_id=me.account_id,
                 token_id=me.token_id,
                 actor=me.actor,
-                most=most if rest is None else 1,
+                most=look.most,
                 tenants=self._tenants,
-                wakes=wakes,
+                wakes=look.wakes,
             )
             wait = _until(result.next_at, tx.now)
         if result.granted:
             self._tenants = result.tenants
             self.parts.publish(list(result.granted))
         return result, wait
+
+    def _look(self, tx: Transaction) -> _Look:
+        """Find out without a lock what there is to admit, so that waiting costs no write."""
+        me = self.identity
+        snooze = admission.next_snooze(tx, me.account_id)
+        wakes = snooze is not None and snooze <= tx.now
+        ready = wakes or admission.anything_ready(tx, me.account_id)
+        others = [] if ready else self._others_jobs(tx)
+        if not ready and not others:
+            return _Look(wait=_until(snooze, tx.now))
+        chance = admission.next_chance(tx, account_id=me.account_id, token_id=me.token_id)
+        rest = resting.rests_until(tx, me.token_id)
+        if chance is None and rest is not None and rest > tx.now:
+            chance = rest
+        if chance is not None:
+            return _Look(next_at=chance, wait=_until(chance, tx.now))
+        # Two workers that look at the same moment may grant twice as much between them, but not again.
+        most = _MOST_GRANTS - admission.open_grants(tx, me.account_id)
+        if most < _MOST_GRANTS // 2:
+            return _Look(wait=_BACKLOG_SECONDS)
+        return _Look(1 if rest is not None else most, others=others, probes=rest is not None, wakes=wakes)
 
     def _others_jobs(self, tx: Transaction) -> list[str]:
         """Return jobs that wait for other accounts and could go by this one now."""
