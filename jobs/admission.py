@@ -3,11 +3,10 @@
 Whoever holds the window's row lock is the admitter; there is no leader. Lock order everywhere: window, tenant, jobs.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BindParameter, and_, bindparam, delete, exists, func, select, true, update
 
@@ -34,7 +33,7 @@ CREATE: Final = "POST /linode/instances"
 PROBE_SECONDS: Final = 15.0
 """A paused or failing account gets one create per so many seconds, to find out whether it is over."""
 FAULTS_BEFORE_PROBING: Final = 5
-_BACKLOG_PAUSE: Final = timedelta(milliseconds=20)
+_PAUSE: Final = timedelta(milliseconds=20)
 _LEASE_SLACK: Final = timedelta(seconds=1)
 _WAKE_AT_ONCE: Final = 1000
 _KEPT: Final = timedelta(hours=1)
@@ -60,8 +59,17 @@ class Admission:
     """Another worker holds the window; try again soon."""
     next_at: datetime | None = None
     """When to try again; None: as soon as something is submitted."""
-    tenants: int = 0
-    """How many tenants had jobs to grant."""
+
+
+class Waiting(NamedTuple):
+    """A job that is next, as it was found by a look without a lock."""
+
+    priority: int
+    id: str
+    version: int
+    tenant_id: str
+    weight: int
+    """Its tenant's."""
 
 
 @dataclass(frozen=True)
@@ -330,7 +338,6 @@ _HEAD: Final = (
     .where(_READY, jobs.c.tenant_id == tenants.c.id)
     .order_by(jobs.c.priority.desc(), jobs.c.id)
     .limit(bindparam("most"))
-    .with_for_update(of=jobs, skip_locked=True)
 )
 _ONE_HEAD: Final = _HEAD.add_columns(tenants.c.id.label("tenant_id"), tenants.c.weight).where(
     tenants.c.id == bindparam("tenant")
@@ -399,27 +406,41 @@ def next_snooze(tx: Transaction, account_id: str) -> datetime | None:
     return moment
 
 
+def next_jobs(tx: Transaction, account_id: str, most: int) -> list[Waiting]:
+    """Return the next jobs of each tenant, ``most`` at most of each, to be admitted. Nothing is locked.
+
+    Each tenant's jobs are read from the head of its own part of the index, so that a long queue costs no more.
+    """
+    which = {"account": account_id, "most": most}
+    if not tx.on_sqlite:
+        return [Waiting(*row) for row in tx.execute(_ALL_HEADS, which)]
+    # SQLite has no LATERAL, and statements cost next to nothing.
+    tenants_ = tx.execute(_WAITING, {"account": account_id}).scalars().all()
+    return [Waiting(*row) for one in tenants_ for row in tx.execute(_ONE_HEAD, {**which, "tenant": one})]
+
+
 def admit(
     tx: Transaction,
+    waiting: Sequence[Waiting],
     *,
     account_id: str,
     token_id: str,
     actor: str,
     most: int,
-    tenants: int = 1,
-    wakes: bool = True,
     route: str = CREATE,
 ) -> Admission:
     """Grant what is left of the window to the next jobs.
 
+    The jobs were looked for before: a walk to the head of a long queue, past all that was granted while somebody held
+    an old snapshot, is not made while the window is locked. Whoever else had them in between is passed over.
+
     Args:
         tx: a write transaction; the caller commits it, then sends one wake-up per granted job.
+        waiting: the next jobs, by :func:`next_jobs`, with ``most`` at least.
         account_id: the account whose jobs wait.
         token_id: the token whose window is spent.
         actor: who admits, for the timeline.
         most: how many jobs to grant at most.
-        tenants: how many tenants are likely to have jobs to grant, as the last admission saw; a wrong guess costs time.
-        wakes: whether snoozes are over, by :func:`next_snooze`; if in doubt they are.
         route: the window's route.
 
     """
@@ -436,18 +457,19 @@ def admit(
     if shut_until is not None:
         left = min(left, 1 - open_grants(tx, account_id))
     if left <= 0:
-        return Admission(next_at=_next_opening(rolled, tx.now) or tx.now + _BACKLOG_PAUSE)
-    if wakes:
-        _wake(tx, account_id)
-    picked = _pick(tx, account_id, left, rolled[0].shares, tenants)
-    rolled[0] = replace(rolled[0], shares=picked.ahead)
-    granted = _grant(tx, picked.jobs, rolled, token_id=token_id, actor=actor)
+        return Admission(next_at=_next_opening(rolled, tx.now) or tx.now + _PAUSE)
+    chosen, after = _choose(waiting, left, rolled[0])
+    free = transitions.free(tx, [job.id for job in chosen])
+    granted = _grant(tx, [job for job in chosen if job.id in free], rolled, token_id=token_id, actor=actor)
+    if len(granted) < len(chosen):
+        _, after = _choose([job for job in chosen if job.id in granted], left, rolled[0])
+    rolled[0] = after
     for before, bucket in zip(buckets, rolled, strict=True):
         spent = windows.granted(bucket.window, len(granted), tx.now) if granted else bucket.window
         _write(tx, token_id, route, before, replace(bucket, window=spent))
     if granted and shut_until is not None:
         _schedule_probe(tx, account_id)
-    return Admission(granted=tuple(granted), tenants=picked.tenants)
+    return Admission(tuple(granted), next_at=tx.now + _PAUSE if chosen and not granted else None)
 
 
 def _room(buckets: Sequence[_Bucket], now: datetime, most: int) -> int:
@@ -465,47 +487,16 @@ def open_grants(tx: Transaction, account_id: str) -> int:
     return int(tx.execute(_GRANTS, {"account": account_id, "now": tx.now}).scalar_one())
 
 
-@dataclass(frozen=True)
-class _Picked:
-    jobs: Sequence[Fenced]
-    ahead: dict[str, float]
-    """The tenants' shares after it."""
-    tenants: int
-    """How many had jobs."""
+def _choose(waiting: Sequence[Waiting], most: int, bucket: _Bucket) -> tuple[list[Waiting], _Bucket]:
+    """Return whose turn it is, and the bucket with the tenants' shares after it."""
+    by_id = {job.id: job for job in waiting}
+    candidates = [shares.Candidate(-job.priority, job.id, job.tenant_id) for job in waiting]
+    weights = {job.tenant_id: job.weight for job in waiting}
+    chosen, ahead = shares.choose(candidates, most, weights=weights, ahead=bucket.shares)
+    return [by_id[job_id] for job_id in chosen], replace(bucket, shares=ahead)
 
 
-def _pick(tx: Transaction, account_id: str, most: int, ahead: Mapping[str, float], tenants: int) -> _Picked:
-    """Return the next jobs, locked.
-
-    Each tenant's jobs are taken from the head of its own part of the index, so that a long queue costs no more. Of
-    several tenants each will get a part only, so no more than twice that is read, unless one gets all that was read.
-    """
-    each = min(most, -(-2 * most // max(tenants, 1)))
-    picked, whole = _picked(_heads(tx, account_id, each), most, each, ahead)
-    return picked if whole or each == most else _picked(_heads(tx, account_id, most), most, most, ahead)[0]
-
-
-def _picked(rows: dict[str, Any], most: int, each: int, ahead: Mapping[str, float]) -> tuple[_Picked, bool]:
-    """Return the choice among the heads, and whether more of them could not change it."""
-    candidates = [shares.Candidate(-row.priority, row.id, row.tenant_id) for row in rows.values()]
-    weights = {row.tenant_id: row.weight for row in rows.values()}
-    chosen, after = shares.choose(candidates, most, weights=weights, ahead=ahead)
-    picked = [rows[job_id] for job_id in chosen]
-    used_up = any(count >= each for count in Counter(row.tenant_id for row in picked).values())
-    return _Picked(picked, after, len(weights)), not used_up
-
-
-def _heads(tx: Transaction, account_id: str, most: int) -> dict[str, Any]:
-    """Return the next jobs of each tenant by their ids, locked: priority, id, version, tenant and its weight."""
-    which = {"account": account_id, "most": most}
-    if not tx.on_sqlite:
-        return {row.id: row for row in tx.execute(_ALL_HEADS, which)}
-    # SQLite has no LATERAL, and statements cost next to nothing.
-    waiting = tx.execute(_WAITING, {"account": account_id}).scalars().all()
-    return {row.id: row for tenant in waiting for row in tx.execute(_ONE_HEAD, {**which, "tenant": tenant})}
-
-
-def _wake(tx: Transaction, account_id: str) -> None:
+def wake(tx: Transaction, account_id: str) -> None:
     """Make jobs ready whose snooze is over; many at once in several turns, and none that somebody else holds."""
     found = tx.execute(_TO_WAKE, {"account": account_id, "now": tx.now}).scalars().all()
     if found:

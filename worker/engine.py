@@ -129,13 +129,15 @@ class _Wish:
 
 @dataclass(frozen=True)
 class _Look:
-    """What there is to admit. ``most``: 0 for nothing now; then look again in ``wait`` seconds, None: when called."""
+    """What there is to do for admission. Where there is nothing: look again in ``wait`` seconds, None: when called."""
 
+    waiting: Sequence[admission.Waiting] = ()
     most: int = 0
+    """So many of them may be granted."""
     next_at: datetime | None = None
     wait: float | None = None
     others: Sequence[str] = ()
-    """Jobs of other accounts, to be taken over first."""
+    """Jobs of other accounts that could be taken over."""
     probes: bool = False
     """The token rests: one create finds out whether it is accepted again."""
     wakes: bool = False
@@ -168,7 +170,6 @@ class Engine:
         self.identity = identity
         self.pace = pace
         self._groups: dict[tuple[str, int], _Group] = {}
-        self._tenants = 1
         self._claims = GroupCommit(self._claim_all)
         self._successes = GroupCommit(self._write_all_down)
         self.verdict = lru_cache(maxsize=4096)(_verdict)
@@ -178,39 +179,49 @@ class Engine:
     def admit(self) -> tuple[Admission, float | None]:
         """Grant what the window allows and wake workers up; return also in how many seconds to try again."""
         me = self.identity
-        with self.parts.database.read() as tx:
-            look = self._look(tx)
-        if not look.most:
+        look = self._look()
+        if look.wakes:
+            with self.parts.database.write() as tx:
+                admission.wake(tx, me.account_id)
+            look = self._look(woken=True)
+        if look.others:
+            if not self._take_over(look.others):
+                return Admission(), None
+            look = self._look(woken=True)
+        if not look.waiting:
             return Admission(next_at=look.next_at), look.wait
-        if look.others and not self._take_over(look.others):
-            return Admission(), None
         with self.parts.database.write() as tx:
             if look.probes and not resting.take_probe(tx, me.token_id):
                 return Admission(), None
             result = admission.admit(
                 tx,
+                look.waiting,
                 account_id=me.account_id,
                 token_id=me.token_id,
                 actor=me.actor,
                 most=look.most,
-                tenants=self._tenants,
-                wakes=look.wakes,
             )
             wait = _until(result.next_at, tx.now)
         if result.granted:
-            self._tenants = result.tenants
             self.parts.publish(list(result.granted))
         return result, wait
 
-    def _look(self, tx: Transaction) -> _Look:
-        """Find out without a lock what there is to admit, so that waiting costs no write."""
+    def _look(self, *, woken: bool = False) -> _Look:
+        """Find out without a lock what there is to do: waiting costs no write, and the lock is short."""
         me = self.identity
-        snooze = admission.next_snooze(tx, me.account_id)
-        wakes = snooze is not None and snooze <= tx.now
-        ready = wakes or admission.anything_ready(tx, me.account_id)
-        others = [] if ready else self._others_jobs(tx)
-        if not ready and not others:
-            return _Look(wait=_until(snooze, tx.now))
+        with self.parts.database.read() as tx:
+            snooze = admission.next_snooze(tx, me.account_id)
+            if snooze is not None and snooze <= tx.now and not woken:
+                return _Look(wakes=True)
+            ready = admission.anything_ready(tx, me.account_id)
+            others = [] if ready else self._others_jobs(tx)
+            if not ready and not others:
+                return _Look(wait=_until(snooze, tx.now))
+            look = self._look_at_window(tx)
+            return replace(look, others=others) if look.most else look
+
+    def _look_at_window(self, tx: Transaction) -> _Look:
+        me = self.identity
         chance = admission.next_chance(tx, account_id=me.account_id, token_id=me.token_id)
         rest = resting.rests_until(tx, me.token_id)
         if chance is None and rest is not None and rest > tx.now:
@@ -221,7 +232,9 @@ class Engine:
         most = _MOST_GRANTS - admission.open_grants(tx, me.account_id)
         if most < _MOST_GRANTS // 2:
             return _Look(wait=_BACKLOG_SECONDS)
-        return _Look(1 if rest is not None else most, others=others, probes=rest is not None, wakes=wakes)
+        most = admission.room(tx, me.token_id, most=1 if rest is not None else most)
+        waiting = admission.next_jobs(tx, me.account_id, most)
+        return _Look(waiting, most, probes=rest is not None, wait=_BACKLOG_SECONDS)
 
     def _others_jobs(self, tx: Transaction) -> list[str]:
         """Return jobs that wait for other accounts and could go by this one now."""

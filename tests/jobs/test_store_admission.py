@@ -21,6 +21,7 @@ from tests.support.fleets import (
     add_job,
     add_tenant,
     admit,
+    admit_in,
     move_in,
     read_job,
     records,
@@ -184,25 +185,41 @@ def test_no_more_than_asked_for(database):
     assert [len(admit(database, most=most).granted) for most in (8, 1, 64)] == [8, 1, 21]
 
 
-@pytest.mark.parametrize("guess", [2, 3, 5, 100])
-def test_a_wrong_guess_of_the_tenants_changes_nothing(database, guess):
-    """Who gets the window does not depend on how many tenants were waiting when it was last given away."""
+def test_what_was_taken_since_the_look_is_passed_over(database):
+    """Of the jobs that a look found, those that moved in between get no grant, and no tenant is charged for them."""
     move_in(database, Limit(0, 15.0))
-    submit(database, {"count": 9}, name="many")
-    for tenant, weight, count, priority in (("few", 1, 2, 0), ("heavy", 7, 9, 0), ("urgent", 1, 5, 9)):
-        add_tenant(database, tenant, weight=weight)
-        submit(database, {"count": count}, name=tenant, tenant=tenant, priority=priority)
+    add_tenant(database, "other")
+    submit(database, {"count": 3})
+    submit(database, {"count": 3}, name="theirs", tenant="other")
+    with database.read() as tx:
+        stale = admission.next_jobs(tx, ACCOUNT, 6)
+    taken = admit(database, most=2)
+    with database.read() as tx:
+        (cancelled,) = transitions.select_records(tx, jobs.c.label == "theirs-0002")
+    with database.write() as tx:
+        assert transitions.cancelled(tx, cancelled, actor=ACTOR)
+    with database.write() as tx:
+        asked = {"account_id": ACCOUNT, "token_id": TOKEN, "actor": ACTOR}
+        done = admission.admit(tx, stale, most=6, **asked)
+        rest = replace(done, granted=records(tx, done.granted))
+        assert admission.admit(tx, stale, most=6, **asked).granted == ()
+    assert labels(taken) == ["theirs-0001", "web-0001"]
+    assert labels(rest) == ["theirs-0003", "web-0002", "web-0003"]
+    assert window(database).spent == 5
+    with database.read() as tx:
+        assert tx.execute(select(rate_windows.c.shares)).scalar() == {"default": 1.0}
 
-    def rounds(tenants):
-        asked = {"account_id": ACCOUNT, "token_id": TOKEN, "actor": ACTOR, "most": 6, "tenants": tenants}
-        with database.write() as tx, tx.connection.begin_nested() as trial:
-            found = [admission.admit(tx, **asked) for _ in range(5)]
-            trial.rollback()
-        return found
 
-    first = rounds(1)
-    assert [(len(one.granted), one.tenants) for one in first] == [(6, 4), (6, 3), (6, 3), (6, 2), (1, 1)]
-    assert rounds(guess) == first
+def test_all_that_was_found_is_in_other_hands(postgres_database, clock):
+    """Where somebody holds all that a look found, it is worth another look in a moment."""
+    database = postgres_database
+    move_in(database)
+    submit(database, {"count": 2})
+    with database.write() as cancelling:
+        for job in transitions.select_records(cancelling):
+            transitions.cancelled(cancelling, job, actor=ACTOR)
+        later = admit(database).next_at
+        assert clock.now < later <= clock.at(0.1)
 
 
 def test_nothing_to_admit(database):
@@ -294,7 +311,7 @@ def test_a_second_admitter_is_skipped(postgres_database):
     move_in(database)
     submit(database, {"count": 5})
     with database.write() as tx:
-        mine = admission.admit(tx, account_id=ACCOUNT, token_id=TOKEN, actor="first", most=3)
+        mine = admit_in(tx, actor="first", most=3)
         assert len(mine.granted) == 3
         assert admit(database) == admission.Admission(skipped=True)
     assert len(admit(database, most=5).granted) == 2
@@ -322,7 +339,7 @@ def test_jobs_in_other_hands_are_passed_over(postgres_database):
         transitions.cancelled(cancelling, first, actor=ACTOR)
         with database.write() as tx:
             tx.execute(text("SET LOCAL lock_timeout = '2s'"))
-            done = admission.admit(tx, account_id=ACCOUNT, token_id=TOKEN, actor=ACTOR, most=64)
+            done = admit_in(tx)
             result = replace(done, granted=records(tx, done.granted))
     assert labels(result) == ["web-0002", "web-0003"]
     assert window(database).spent == 2
@@ -341,7 +358,8 @@ def test_snoozes_in_other_hands_are_passed_over(postgres_database, clock):
         transitions.cancelled(cancelling, first, actor=ACTOR)
         with database.write() as tx:
             tx.execute(text("SET LOCAL lock_timeout = '2s'"))
-            done = admission.admit(tx, account_id=ACCOUNT, token_id=TOKEN, actor=ACTOR, most=64)
+            admission.wake(tx, ACCOUNT)
+            done = admit_in(tx)
             result = replace(done, granted=records(tx, done.granted))
     assert labels(result) == ["web-0002"]
 

@@ -17,6 +17,7 @@ from tests.support.fleets import (
     add_job,
     add_tenant,
     admit,
+    admit_in,
     make_service,
     move_in,
     read_job,
@@ -164,7 +165,7 @@ def test_an_admission_under_way_is_waited_for(postgres_database, clock):
     fleet = submit(database, {"count": 5}).fleet
     admitting = database.write()
     tx = admitting.__enter__()
-    looked = admission.admit(tx, account_id=ACCOUNT, token_id="t0ken", actor=ACTOR, most=64)
+    looked = admit_in(tx)
     waited = []
 
     def commit(seconds):

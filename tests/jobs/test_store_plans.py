@@ -17,9 +17,9 @@ from tests.support.fleets import (
     ACCOUNT,
     ACTOR,
     TENANT,
-    TOKEN,
     add_fleet,
     add_tenant,
+    admit_in,
     fleet_request,
     job_row,
     make_service,
@@ -140,7 +140,8 @@ def test_hot_statements_walk_an_index(crowded, clock):
     labels = [f"made-{number}" for number in range(500)]
 
     def admit(tx):
-        granted = admission.admit(tx, account_id=ACCOUNT, token_id=TOKEN, actor=ACTOR, most=20).granted
+        admission.wake(tx, ACCOUNT)
+        granted = admit_in(tx, most=20).granted
         assert granted, "there was something to admit"
 
     move_in(database, account="idle", token="idle-token")

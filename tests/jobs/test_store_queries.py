@@ -19,6 +19,7 @@ from tests.support.fleets import (
     add_fleet,
     add_job,
     add_tenant,
+    admit_in,
     make_service,
     move_in,
     set_job,
@@ -169,7 +170,7 @@ def test_a_jobs_story(database, clock, service):
     submit(database, {"count": 1})
     clock.advance(1)
     with database.write() as tx:
-        (job_id,) = admission.admit(tx, account_id=ACCOUNT, token_id="t0ken", actor="w1", most=1).granted
+        (job_id,) = admit_in(tx, actor="w1", most=1).granted
         job = transitions.load(tx, job_id)
     clock.advance(1)
     with database.write() as tx:

@@ -28,10 +28,10 @@ from tests.support.fleets import (
     NANODE_MICROUSD,
     PARTS,
     TENANT,
-    TOKEN,
     add_fleet,
     add_job,
     add_tenant,
+    admit_in,
     catalog,
     fleet_request,
     job_columns,
@@ -519,7 +519,7 @@ def test_submits_cancels_and_admissions_do_not_block_each_other(database):
 def from_window(database):
     """Admit a few jobs, then open the window and give them back, so that the next turn has some again."""
     with database.write() as tx:
-        done = admission.admit(tx, account_id=ACCOUNT, token_id=TOKEN, actor=ACTOR, most=5)
+        done = admit_in(tx, most=5)
         granted = [transitions.load(tx, job_id) for job_id in done.granted]
     for job in granted:
         with database.write() as tx:

@@ -102,8 +102,20 @@ def records(tx: Transaction, ids: Sequence[str]) -> tuple[JobRecord, ...]:
 def admit(database: Database, *, most: int = 64, account: str = ACCOUNT, token: str = TOKEN) -> Admission:
     """Admit once, in a transaction of its own; what was granted comes as whole records."""
     with database.write() as tx:
-        done = admission.admit(tx, account_id=account, token_id=token, actor=ACTOR, most=most)
+        admission.wake(tx, account)
+    with database.read() as tx:
+        waiting = admission.next_jobs(tx, account, most)
+    with database.write() as tx:
+        done = admission.admit(tx, waiting, account_id=account, token_id=token, actor=ACTOR, most=most)
         return replace(done, granted=records(tx, done.granted))
+
+
+def admit_in(
+    tx: Transaction, *, most: int = 64, account: str = ACCOUNT, token: str = TOKEN, actor: str = ACTOR
+) -> Admission:
+    """Look and admit in a transaction of the caller's."""
+    waiting = admission.next_jobs(tx, account, most)
+    return admission.admit(tx, waiting, account_id=account, token_id=token, actor=actor, most=most)
 
 
 def add_tenant(database: Database, tenant: str, **columns: Any) -> None:
