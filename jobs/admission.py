@@ -344,6 +344,12 @@ _ONE_HEAD: Final = _HEAD.add_columns(tenants.c.id.label("tenant_id"), tenants.c.
 )
 _EACH: Final = _HEAD.correlate(tenants).lateral("head")
 _ALL_HEADS: Final = select(*_EACH.c, tenants.c.id.label("tenant_id"), tenants.c.weight).join(_EACH, true())
+# Asked under the window's lock: who pauses a fleet waits for that lock, and may count on what is granted after it.
+_STILL_READY: Final = (
+    select(jobs.c.id)
+    .where(jobs.c.id.in_(bindparam("job_ids", expanding=True)), _READY)
+    .with_for_update(of=jobs, skip_locked=True)
+)
 _TO_WAKE: Final = (
     select(jobs.c.id)
     .where(_AWAKE)
@@ -459,8 +465,8 @@ def admit(
     if left <= 0:
         return Admission(next_at=_next_opening(rolled, tx.now) or tx.now + _PAUSE)
     chosen, after = _choose(waiting, left, rolled[0])
-    free = transitions.free(tx, [job.id for job in chosen])
-    granted = _grant(tx, [job for job in chosen if job.id in free], rolled, token_id=token_id, actor=actor)
+    ready = _still_ready(tx, account_id, chosen)
+    granted = _grant(tx, ready, rolled, token_id=token_id, actor=actor)
     if len(granted) < len(chosen):
         _, after = _choose([job for job in chosen if job.id in granted], left, rolled[0])
     rolled[0] = after
@@ -494,6 +500,13 @@ def _choose(waiting: Sequence[Waiting], most: int, bucket: _Bucket) -> tuple[lis
     weights = {job.tenant_id: job.weight for job in waiting}
     chosen, ahead = shares.choose(candidates, most, weights=weights, ahead=bucket.shares)
     return [by_id[job_id] for job_id in chosen], replace(bucket, shares=ahead)
+
+
+def _still_ready(tx: Transaction, account_id: str, chosen: Sequence[Waiting]) -> list[Waiting]:
+    """Lock those that are still ready and that nobody else holds, without waiting for any."""
+    which = {"account": account_id, "job_ids": [job.id for job in chosen]}
+    free = set(tx.execute(_STILL_READY, which).scalars()) if chosen else set()
+    return [job for job in chosen if job.id in free]
 
 
 def wake(tx: Transaction, account_id: str) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import select, text, update
 from jobs import admission, chores, transitions
 from jobs.admission import CREATE, PROBE_SECONDS, Heard, Limit
 from jobs.database import Database
-from jobs.records import accounts, installation, jobs, rate_windows
+from jobs.records import accounts, fleets, installation, jobs, rate_windows
 from jobs.states import State
 from jobs.transitions import Reason
 from jobs.windows import GRANT_SECONDS, LAPSE_SECONDS, MARGIN_SECONDS, Call, RateFacts
@@ -208,6 +208,21 @@ def test_what_was_taken_since_the_look_is_passed_over(database):
     assert window(database).spent == 5
     with database.read() as tx:
         assert tx.execute(select(rate_windows.c.shares)).scalar() == {"default": 1.0}
+
+
+@pytest.mark.parametrize("stop", ["held_at", "stopped_at"])
+def test_a_fleet_that_was_stopped_since_the_look(database, stop):
+    """A pause or a stop counts from its commit on, also for whoever looked before it."""
+    move_in(database)
+    fleet = submit(database, {"count": 2}).fleet
+    submit(database, {"count": 1}, name="other")
+    with database.read() as tx:
+        stale = admission.next_jobs(tx, ACCOUNT, 3)
+    with database.write() as tx:
+        tx.execute(update(fleets).where(fleets.c.id == fleet.id).values({stop: tx.now}))
+    with database.write() as tx:
+        done = admission.admit(tx, stale, account_id=ACCOUNT, token_id=TOKEN, actor=ACTOR, most=3)
+        assert labels(replace(done, granted=records(tx, done.granted))) == ["other-0001"]
 
 
 def test_all_that_was_found_is_in_other_hands(postgres_database, clock):
